@@ -1,0 +1,86 @@
+// swift-tools-version: 6.1
+import PackageDescription
+
+// One target per folder. Who may import whom is a rule, not a habit: see ARCHITECTURE.md and Tests/ArchitectureTests.
+let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
+let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
+let nioHTTP1: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
+let nioEmbedded: Target.Dependency = .product(name: "NIOEmbedded", package: "swift-nio")
+let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let argumentParser: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
+
+let package = Package(
+    name: "iii",
+    products: [
+        .library(name: "IIIWorker", targets: ["IIIWorker"]),
+        .executable(name: "iii-core", targets: ["iii-core"]),
+        .executable(name: "iii-http", targets: ["iii-http"]),
+        .executable(name: "hello-worker", targets: ["hello-worker"]),
+        .executable(name: "iii-load", targets: ["iii-load"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.0"),
+    ],
+    targets: [
+        // Shared
+        .systemLibrary(name: "COpenSSL", path: "Sources/Shared/COpenSSL", providers: [.apt(["libssl-dev"])]),
+        .target(name: "IIIProtocol", path: "Sources/Shared/Protocol"),
+        .target(name: "IIICrypto", dependencies: ["COpenSSL"], path: "Sources/Shared/Crypto"),
+        .target(name: "IIITelemetry", dependencies: ["IIIProtocol", logging], path: "Sources/Shared/Telemetry"),
+        .target(
+            name: "IIIConfiguration", dependencies: ["IIIProtocol", .product(name: "Yams", package: "Yams")],
+            path: "Sources/Shared/Configuration"),
+        .target(
+            name: "IIITransport", dependencies: ["IIIProtocol", "IIICrypto", nioCore, nioPosix, nioHTTP1, logging],
+            path: "Sources/Shared/Transport"),
+        .target(
+            name: "IIIWorker",
+            dependencies: ["IIIProtocol", "IIITransport", nioCore, nioPosix, nioHTTP1, logging],
+            path: "Sources/Shared/WorkerSession"),
+
+        // iii-core
+        .target(name: "CSupervision", path: "Sources/iii-core/CSupervision"),
+        .target(
+            name: "IIISupervision", dependencies: ["CSupervision", "IIIProtocol", "IIIConfiguration", "IIITelemetry", logging],
+            path: "Sources/iii-core/Supervision"),
+        .target(
+            name: "IIIEngine",
+            dependencies: ["IIIProtocol", "IIITransport", "IIICrypto", "IIITelemetry", nioCore, nioPosix, nioHTTP1, logging],
+            path: "Sources/iii-core/Engine"),
+        .executableTarget(
+            name: "iii-core",
+            dependencies: [
+                "IIIEngine", "IIISupervision", "IIIConfiguration", "IIITelemetry", "IIIWorker", "IIICrypto", "IIIProtocol", "IIITransport",
+                argumentParser, logging, nioCore, nioPosix,
+            ],
+            path: "Sources/iii-core/Command"),
+
+        // iii-http
+        .target(
+            name: "IIIHTTPGateway",
+            dependencies: ["IIIProtocol", "IIITransport", "IIIWorker", "IIICrypto", "IIITelemetry", nioCore, nioPosix, nioHTTP1, logging],
+            path: "Sources/iii-http/Gateway"),
+        .executableTarget(
+            name: "iii-http", dependencies: ["IIIHTTPGateway", "IIIWorker", "IIITelemetry", argumentParser, logging],
+            path: "Sources/iii-http/Command"),
+
+        // Examples and benchmarks
+        .executableTarget(name: "hello-worker", dependencies: ["IIIWorker"], path: "examples/hello", exclude: ["config.yaml"]),
+        .executableTarget(
+            name: "iii-load", dependencies: ["IIIProtocol", "IIITransport", nioCore, nioPosix, argumentParser], path: "benchmarks/load"),
+
+        // Tests
+        .testTarget(name: "ProtocolTests", dependencies: ["IIIProtocol"], path: "Tests/ProtocolTests"),
+        .testTarget(name: "TransportTests", dependencies: ["IIITransport", nioEmbedded, nioPosix], path: "Tests/TransportTests"),
+        .testTarget(name: "ConfigurationTests", dependencies: ["IIIConfiguration"], path: "Tests/ConfigurationTests"),
+        .testTarget(name: "SupervisionTests", dependencies: ["IIISupervision"], path: "Tests/SupervisionTests"),
+        .testTarget(name: "EngineTests", dependencies: ["IIIEngine", nioEmbedded], path: "Tests/EngineTests"),
+        .testTarget(name: "WorkerTests", dependencies: ["IIIWorker", "IIIEngine"], path: "Tests/WorkerTests"),
+        .testTarget(name: "HTTPGatewayTests", dependencies: ["IIIHTTPGateway", nioEmbedded], path: "Tests/HTTPGatewayTests"),
+        .testTarget(name: "ArchitectureTests", path: "Tests/ArchitectureTests"),
+    ],
+    swiftLanguageModes: [.v6]
+)

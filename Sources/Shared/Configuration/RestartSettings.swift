@@ -1,0 +1,42 @@
+/// When and how fast a child is restarted (spec §29.4). The defaults are those of built-ins.
+package struct RestartSettings: Sendable, Hashable {
+    package enum Policy: String, Sendable, Hashable, CaseIterable {
+        /// Restart after every exit that was not asked for.
+        case always
+        /// Restart after a non-zero exit or a signal.
+        case onFailure = "on-failure"
+        case never
+    }
+
+    package var policy: Policy
+    package var delay: Duration
+    package var factor: Double
+    package var maximumDelay: Duration
+    /// 0.2 spreads each delay by ±20 %.
+    package var jitter: Double
+    /// Continuous readiness after which delay and count begin anew.
+    package var resetAfter: Duration
+    package var maximumRestarts: Int
+    package var window: Duration
+    /// Beyond the intensity: true gives up (`failed`), false keeps trying at the longest delay.
+    package var givesUp: Bool
+    /// Giving up shuts the engine down with exit code 3.
+    package var isCritical: Bool
+
+    package init(
+        policy: Policy = .always, delay: Duration = .milliseconds(200), factor: Double = 2, maximumDelay: Duration = .seconds(30),
+        jitter: Double = 0.2, resetAfter: Duration = .seconds(60), maximumRestarts: Int = 10, window: Duration = .seconds(60),
+        givesUp: Bool = false, isCritical: Bool = false
+    ) {
+        self.policy = policy
+        self.delay = delay
+        self.factor = factor
+        self.maximumDelay = maximumDelay
+        self.jitter = jitter
+        self.resetAfter = resetAfter
+        self.maximumRestarts = maximumRestarts
+        self.window = window
+        self.givesUp = givesUp
+        self.isCritical = isCritical
+    }
+}

@@ -1,0 +1,99 @@
+import IIIProtocol
+
+// Schemas of the workers that listen: `iii-worker-manager`, `iii-http`, `iii-stream`.
+extension WorkerCatalogue {
+    static let workerManagerSchema: ConfigurationSchema = .object([
+        "host": .init(.string, default: "127.0.0.1"),
+        "port": .init(.port, default: 49134),
+        "middleware_function_id": .init(.string),
+        "rbac": .init(rbacSchema),
+        "handshake_timeout_ms": .init(.milliseconds, default: 10000),
+        // Ours: limits of the listener and of what one worker may occupy.
+        "max_connections": .init(.count, default: 10000),
+        "max_message_bytes": .init(.bytes, default: 67_108_864),
+        "max_frame_bytes": .init(.bytes, default: 67_108_864),
+        "ping_interval_ms": .init(.milliseconds, default: 20000),
+        "silence_timeout_ms": .init(.milliseconds, default: 75000),
+        "write_stall_timeout_ms": .init(.milliseconds, default: 30000),
+        "outbound_high_water_bytes": .init(.bytes, default: 4_194_304),
+        "outbound_max_bytes": .init(.bytes, default: 268_435_456),
+        "max_in_flight": .init(.count, default: 65536),
+        "max_functions_per_worker": .init(.count, default: 10000),
+        "max_triggers_per_worker": .init(.count, default: 10000),
+        "max_trigger_types_per_worker": .init(.count, default: 1000),
+        "max_held_calls": .init(.count, default: 1024),
+        "telemetry_buffer_bytes": .init(.bytes, default: 4_194_304),
+        "invocation_policy": .init(.choice(["latest", "round_robin", "least_pending"]), default: "latest"),
+    ])
+
+    private static let rbacSchema: ConfigurationSchema = .object(
+        [
+            "auth_function_id": .init(.string),
+            "expose_functions": .init(.list(.either([matchExpression, exposeByMetadata])), default: []),
+            "on_function_registration_function_id": .init(.string),
+            "on_trigger_registration_function_id": .init(.string),
+            "on_trigger_type_registration_function_id": .init(.string),
+        ], open: true)
+
+    private static let matchExpression: ConfigurationSchema = .checkedString(expected: "match(\"pattern\")") { text in
+        guard text.hasPrefix("match("), text.hasSuffix(")"), text.utf8.count >= 9 else { return false }
+        let inner = text.dropFirst(6).dropLast()
+        return (inner.hasPrefix("\"") && inner.hasSuffix("\"")) || (inner.hasPrefix("'") && inner.hasSuffix("'"))
+    }
+
+    private static let exposeByMetadata: ConfigurationSchema = .object(["metadata": .init(.map(.any), required: true)], open: true)
+
+    static let httpSchema: ConfigurationSchema = .object([
+        "host": .init(.string, default: "127.0.0.1"),
+        "port": .init(.port, default: 3111),
+        "default_timeout": .init(.milliseconds, default: 30000),
+        "concurrency_request_limit": .init(.count, default: 1024),
+        "cors": .init(corsSchema),
+        "middleware": .init(.list(middlewareSchema), default: []),
+        // In the 0.11.6 manual (http.md §3.3).
+        "body_limit": .init(.bytes, default: 16_777_216),
+        "trust_proxy": .init(.bool, default: false),
+        "request_id_header": .init(.string, default: "x-request-id"),
+        "ignore_trailing_slash": .init(.bool, default: false),
+        "not_found_function": .init(.string),
+        // Ours (http.md §20). Without `concurrency_queue_limit` four times the request limit may wait.
+        "stream_body_limit": .init(.bytes),
+        "shutdown_grace_ms": .init(.milliseconds, default: 10000),
+        "concurrency_queue_limit": .init(.count),
+        "header_timeout_ms": .init(.milliseconds, default: 10000),
+        "idle_timeout_ms": .init(.milliseconds, default: 75000),
+        "error_format": .init(.choice(["flat", "envelope"]), default: "flat"),
+        "null_result_grace_ms": .init(.milliseconds, default: 1000),
+        "invalid_json": .init(.choice(["null", "reject"]), default: "null"),
+        "max_head_bytes": .init(.bytes, default: 65536),
+        "max_header_count": .init(.count, default: 100),
+    ])
+
+    private static let corsSchema: ConfigurationSchema = .object([
+        "allowed_origins": .init(.list(.string), default: []),
+        "allowed_methods": .init(.list(.string), default: []),
+        "allowed_headers": .init(.list(.string)),
+        "expose_headers": .init(.list(.string)),
+        "allow_credentials": .init(.bool),
+        "max_age": .init(.count),
+    ])
+
+    private static let middlewareSchema: ConfigurationSchema = .object(
+        [
+            "function_id": .init(.string, required: true),
+            "phase": .init(.string, default: "preHandler"),
+            "priority": .init(.integer(Int64(Int32.min)...Int64(Int32.max)), default: 0),
+        ], open: true)
+
+    static let streamSchema: ConfigurationSchema = .object([
+        "host": .init(.string, default: "127.0.0.1"),
+        "port": .init(.port, default: 3112),
+        "auth_function": .init(.string),
+        "adapter": .init(adapter(["kv", "redis", "bridge"]), default: ["name": "kv"]),
+    ])
+
+    /// `{name, config}`. Adapter configs are not validated here: the adapter knows its keys (spec §16).
+    static func adapter(_ names: [String]) -> ConfigurationSchema {
+        .object(["name": .init(.choice(names), required: true), "config": .init(.map(.any))])
+    }
+}

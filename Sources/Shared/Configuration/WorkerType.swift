@@ -1,0 +1,51 @@
+/// What the engine knows about one worker name of spec §16: who serves it, in which order, with which configuration.
+package struct WorkerType: Sendable {
+    /// Who does the work of an entry.
+    package enum Service: Sendable, Equatable {
+        /// iii-core itself; no child process.
+        case core
+        /// One of our executables in one of its roles (design §1).
+        case executable(name: String, role: String)
+        /// The user's own commands under the supervisor (`iii-exec`).
+        case userProcesses
+        /// Accepted so that existing files load; the text says what happens instead.
+        case ignored(reason: String)
+    }
+
+    /// The socket a worker of this type listens on, bound by the core and passed down.
+    package struct Listener: Sendable, Equatable {
+        /// The name under which the descriptor travels (`LISTEN_FDNAMES`).
+        package var name: String
+        package var defaultPort: Int
+    }
+
+    package var name: String
+    package var service: Service
+    package var schema: ConfigurationSchema
+    /// Lower starts first (spec §29.3).
+    package var startRank: Int
+    /// Lower stops first (spec §29.6).
+    package var stopRank: Int
+    package var listener: Listener?
+    /// Whether `--use-default-config` includes it.
+    package var isDefault: Bool
+    /// Whether it runs although no entry names it.
+    package var isMandatory: Bool
+    /// Whether an entry without a `config:` block is an error.
+    package var needsConfig: Bool
+
+    init(
+        _ name: String, _ service: Service, _ schema: ConfigurationSchema, start: Int = 5, stop: Int = 4, listener: Listener? = nil,
+        isDefault: Bool = false, isMandatory: Bool = false, needsConfig: Bool = false
+    ) {
+        self.name = name
+        self.service = service
+        self.schema = schema
+        self.startRank = start
+        self.stopRank = stop
+        self.listener = listener
+        self.isDefault = isDefault
+        self.isMandatory = isMandatory
+        self.needsConfig = needsConfig
+    }
+}

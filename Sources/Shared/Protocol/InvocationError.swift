@@ -1,0 +1,61 @@
+/// The error body of a failed invocation (protocol.md §2.3 ErrorBody): what a caller of any language receives.
+public struct InvocationError: Error, Sendable, Equatable, CustomStringConvertible {
+    public var code: String
+    public var message: String
+    public var stacktrace: String?
+
+    public init(code: String, message: String, stacktrace: String? = nil) {
+        self.code = code
+        self.message = message
+        self.stacktrace = stacktrace
+    }
+
+    public init(_ entry: ErrorCode, _ message: String) {
+        self.init(code: entry.rawValue, message: message)
+    }
+
+    /// From a decoded error body; nil unless `code` and `message` are strings.
+    public init?(json: JSONValue) {
+        guard let code = json["code"]?.string, let message = json["message"]?.string else { return nil }
+        self.init(code: code, message: message, stacktrace: json["stacktrace"]?.string)
+    }
+
+    public var json: JSONValue {
+        var members: [String: JSONValue] = ["code": .string(code), "message": .string(message)]
+        if let stacktrace { members["stacktrace"] = .string(stacktrace) }
+        return .object(members)
+    }
+
+    public var description: String { "\(code): \(message)" }
+}
+
+/// The catalogue of error codes that the engine and this library put on the wire (protocol.md §12).
+public enum ErrorCode: String, Sendable, CaseIterable {
+    /// No live worker serves the id.
+    case functionNotFound = "function_not_found"
+    /// The callee's connection ended during the call.
+    case invocationStopped = "invocation_stopped"
+    /// The callee's connection was closing while the call was sent.
+    case channelSendFailed = "channel_send_failed"
+    /// A built-in function could not read its input.
+    case deserializationError = "deserialization_error"
+    /// The queue provider refused or is missing.
+    case enqueueError = "enqueue_error"
+    /// The message is too large for the recipient's SDK.
+    case payloadTooLarge = "payload_too_large"
+    /// Ours: the frame named a caller and an id, but could not be decoded.
+    case invalidMessage = "invalid_message"
+    /// Ours: the caller has as many calls in flight as the listener allows (`max_in_flight`).
+    case tooManyInFlight = "too_many_in_flight"
+    case invocationFailed = "invocation_failed"
+    case triggerRegistrationFailed = "trigger_registration_failed"
+    case triggerTypeNotFound = "trigger_type_not_found"
+    case invalidArguments = "INVALID_ARGUMENTS"
+    case notFound = "NOT_FOUND"
+    case authError = "AUTH_ERROR"
+    case functionNamespaceConflict = "FUNCTION_NAMESPACE_CONFLICT"
+    /// Client side only: no answer within the deadline.
+    case timeout = "TIMEOUT"
+    /// Client side only: the link to the engine is down or broke during the call.
+    case disconnected = "DISCONNECTED"
+}

@@ -1,0 +1,45 @@
+/// A `ws://host:port/path?query` address.
+public struct WebSocketURL: Sendable, Hashable, CustomStringConvertible {
+    public var host: String
+    public var port: Int
+    /// Path and query, at least `/`.
+    public var target: String
+
+    public init(host: String, port: Int, target: String = "/") {
+        self.host = host
+        self.port = port
+        self.target = target
+    }
+
+    /// Why a text is not an address we can dial, told to the person who wrote it.
+    public struct Invalid: Error, Sendable, CustomStringConvertible {
+        public let description: String
+    }
+
+    public init(_ text: String) throws(Invalid) {
+        guard !text.hasPrefix("wss://") else {
+            throw Invalid(description: "'\(text)': wss:// is not supported; terminate TLS in front of the engine and use ws://")
+        }
+        guard text.hasPrefix("ws://") else { throw Invalid(description: "'\(text)' is not a WebSocket address: it must start with ws://") }
+        let rest = text.dropFirst(5)
+        let authorityEnd = rest.firstIndex { $0 == "/" || $0 == "?" } ?? rest.endIndex
+        var authority = rest[..<authorityEnd]
+        var target = String(rest[authorityEnd...])
+        if !target.hasPrefix("/") { target = "/" + target }
+        var port = 80
+        if let colon = authority.lastIndex(of: ":"), !authority[colon...].contains("]") {
+            guard let number = Int(authority[authority.index(after: colon)...]), (1...65535).contains(number) else {
+                throw Invalid(description: "'\(text)': the port must be 1-65535")
+            }
+            port = number
+            authority = authority[..<colon]
+        }
+        if authority.hasPrefix("[") && authority.hasSuffix("]") { authority = authority.dropFirst().dropLast() }
+        guard !authority.isEmpty else { throw Invalid(description: "'\(text)' has no host") }
+        self.init(host: String(authority), port: port, target: target)
+    }
+
+    /// Value of the `Host` header.
+    package var authority: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }
+    public var description: String { "ws://\(authority)\(target == "/" ? "" : target)" }
+}

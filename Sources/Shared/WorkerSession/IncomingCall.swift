@@ -1,0 +1,64 @@
+import IIIProtocol
+
+/// A call that the engine delivered to a function of this worker. Answer it exactly once, from the link's event loop.
+///
+/// An answer given after the link has broken goes nowhere: the engine has already told the caller (`invocation_stopped`).
+public final class IncomingCall {
+    /// The payload's JSON text.
+    public let payload: [UInt8]
+    /// W3C trace context of the engine's call, if any.
+    public let traceparent: String?
+    public let baggage: String?
+    /// The metadata sidecar as raw JSON, if any (protocol.md §10.3).
+    public let metadata: [UInt8]?
+    private let link: WorkerLink
+    private let generation: Int
+    private let id: UUIDBits
+    private let function: FunctionID
+    private var isAnswered = false
+
+    init(
+        payload: [UInt8], traceparent: String?, baggage: String?, metadata: [UInt8]?, link: WorkerLink, generation: Int, id: UUIDBits,
+        function: FunctionID
+    ) {
+        self.payload = payload
+        self.traceparent = traceparent
+        self.baggage = baggage
+        self.metadata = metadata
+        self.link = link
+        self.generation = generation
+        self.id = id
+        self.function = function
+    }
+
+    /// The decoded payload. Decoded on every use: keep it.
+    public var data: JSONValue { (try? JSONValue(parsing: payload)) ?? .null }
+
+    /// Answers with a value; nil answers without a result, which callers see as absent, not as `null`.
+    public func reply(_ value: JSONValue?) { reply(raw: value?.bytes) }
+
+    /// Answers with JSON text as it is.
+    public func reply(raw: [UInt8]?) {
+        guard takeTurn() else { return }
+        link.sendResult(id, function, generation: generation) { buffer in
+            guard let raw else { return }
+            buffer.writeStaticString(#","result":"#)
+            buffer.writeBytes(raw)
+        }
+    }
+
+    public func fail(_ error: InvocationError) {
+        guard takeTurn() else { return }
+        link.sendResult(id, function, generation: generation) { buffer in
+            buffer.writeStaticString(#","error":"#)
+            buffer.writeBytes(error.json.bytes)
+        }
+    }
+
+    private func takeTurn() -> Bool {
+        guard !isAnswered else { return false }
+        isAnswered = true
+        link.callAnswered()
+        return true
+    }
+}

@@ -1,0 +1,428 @@
+import Glibc
+import IIIProtocol
+import IIITransport
+import Logging
+import NIOCore
+
+/// A worker's link to the engine on one event loop: the low-level half of this library, for servers that share the loop.
+///
+/// Everything is confined to `eventLoop` unless it says otherwise, and nothing hops: a call's completion runs where its answer
+/// is read. Registrations are remembered and said again after every reconnect. Calls in flight when the link breaks fail with
+/// `DISCONNECTED` at once, because the engine forgets them too. Ordinary workers use `Worker` instead.
+public final class WorkerLink: @unchecked Sendable {
+    private struct PendingCall {
+        let completion: (CallOutcome) -> Void
+        let timeout: Scheduled<Void>?
+    }
+
+    private struct Provider {
+        let register: (TriggerBinding) throws(InvocationError) -> Void
+        let unregister: (String) -> Void
+    }
+
+    public let eventLoop: any EventLoop
+    public let options: WorkerOptions
+    public let logger: Logger
+    /// The id the engine gave this connection; nil while disconnected.
+    public private(set) var workerID: String?
+    /// Called after every change of `isConnected`, before registrations are replayed.
+    public var onStateChange: ((_ isConnected: Bool) -> Void)?
+    /// Called after registrations were replayed on a new connection.
+    public var onReady: (() -> Void)?
+    /// A provider refused one of this worker's triggers.
+    public var onTriggerRefused: ((_ triggerID: String, InvocationError) -> Void)?
+
+    private var connection: LinkConnection?
+    /// Counts connections: answers to calls of an earlier one are not sent on a later one.
+    private var generation = 0
+    private var isStopped = false
+    private var log = RegistrationLog()
+    private var functions: [String: (id: FunctionID, handler: (IncomingCall) -> Void)] = [:]
+    private var providers: [String: Provider] = [:]
+    private var pending: [UUIDBits: PendingCall] = [:]
+    private var waiting: [(deadline: NIODeadline, work: (Bool) -> Void)] = []
+    private var runningCalls = 0
+    private var onIdle: (() -> Void)?
+    private var backoff: ReconnectBackoff
+    private var generator = SystemRandomNumberGenerator()
+    private let idPrefix = UInt64.random(in: .min ... .max)
+    private var idCount: UInt64 = 0
+    private let coalescer: WriteCoalescer
+
+    public init(options: WorkerOptions, on eventLoop: any EventLoop, logger: Logger) {
+        self.options = options
+        self.eventLoop = eventLoop
+        self.logger = logger
+        coalescer = WriteCoalescer(eventLoop: eventLoop)
+        backoff = ReconnectBackoff(first: options.reconnectDelay, maximum: options.maximumReconnectDelay)
+    }
+
+    public var isConnected: Bool { connection?.phase == .open }
+    /// Bytes accepted for the engine and not yet taken by the kernel.
+    public var queuedBytes: Int { connection?.queuedBytes ?? 0 }
+
+    // MARK: Connecting
+
+    /// Connects, and reconnects for ever with growing delays until `stop`.
+    public func start() {
+        guard !isStopped, connection == nil else { return }
+        let connection = LinkConnection(link: self, coalescer: coalescer)
+        self.connection = connection
+        let bound = NIOLoopBound(self, eventLoop: eventLoop)
+        WebSocketDialer.connect(
+            to: options.url, headers: options.headers, timeout: options.connectTimeout, connection: connection, on: eventLoop
+        ).whenFailure { error in
+            let link = bound.value
+            link.connection = nil
+            link.logger.warning("the engine cannot be reached", metadata: ["url": "\(link.options.url)", "error": "\(error)"])
+            link.scheduleReconnect()
+        }
+    }
+
+    private func scheduleReconnect() {
+        guard !isStopped else { return }
+        let bound = NIOLoopBound(self, eventLoop: eventLoop)
+        eventLoop.scheduleTask(in: backoff.next(using: &generator)) { bound.value.start() }
+    }
+
+    func connectionOpened() {
+        generation += 1
+        startHeartbeat(generation)
+    }
+
+    /// The engine's first frame: only now does it listen to us as `workerID`.
+    private func registered(_ id: String?) {
+        workerID = id
+        backoff.reset()
+        onStateChange?(true)
+        for message in log.replay { send(message) }
+        if options.reportsMetadata { send(metadataReport) }
+        onReady?()
+        let due = waiting
+        waiting = []
+        for entry in due { entry.work(entry.deadline > .now()) }
+    }
+
+    func connectionClosed() {
+        let wasRegistered = workerID != nil
+        connection = nil
+        workerID = nil
+        let calls = pending
+        pending = [:]
+        for call in calls.values {
+            call.timeout?.cancel()
+            call.completion(.failure(Self.disconnected))
+        }
+        if wasRegistered { onStateChange?(false) }
+        scheduleReconnect()
+    }
+
+    /// Ends the link for good. `completion` runs when the engine has taken what was sent, or after two seconds.
+    public func stop(completion: @escaping () -> Void = {}) {
+        isStopped = true
+        guard let connection, connection.phase == .open else { return completion() }
+        connection.onClosed = completion
+        connection.close(.normal)
+    }
+
+    private func startHeartbeat(_ current: Int) {
+        let bound = NIOLoopBound(self, eventLoop: eventLoop)
+        eventLoop.scheduleTask(in: options.pingInterval) {
+            let link = bound.value
+            guard link.generation == current, let connection = link.connection, connection.phase == .open else { return }
+            let silence = NIODeadline.now() - connection.lastInbound
+            if silence > link.options.silenceTimeout { return connection.cut() }
+            if silence >= link.options.pingInterval { connection.sendPing() }
+            link.startHeartbeat(current)
+        }
+    }
+
+    private var metadataReport: [UInt8] {
+        var system = utsname()
+        uname(&system)
+        func field<T>(_ value: T) -> String {
+            withUnsafeBytes(of: value) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+        }
+        let data: JSONValue = [
+            "runtime": "swift", "version": .string(workerLibraryVersion), "name": .string(options.name),
+            "os": .string("\(field(system.sysname)) \(field(system.release)) (\(field(system.machine)))"), "pid": .integer(Int64(getpid())),
+            "isolation": JSONValue(environmentValue("III_ISOLATION")), "description": JSONValue(options.description),
+            "telemetry": ["language": "swift", "framework": "iii-swift"],
+        ]
+        let message: JSONValue = [
+            "type": "invokefunction", "function_id": "engine::workers::register", "data": data, "action": ["type": "void"],
+        ]
+        return message.bytes
+    }
+
+    // MARK: Registering
+
+    /// Serves a function. Registering an id again replaces its handler.
+    public func registerFunction(
+        _ id: String, description: String? = nil, requestFormat: JSONValue? = nil, responseFormat: JSONValue? = nil,
+        metadata: JSONValue? = nil, handler: @escaping (IncomingCall) -> Void
+    ) {
+        functions[id] = (FunctionID(id), handler)
+        send(log.addFunction(id, description: description, requestFormat: requestFormat, responseFormat: responseFormat, metadata: metadata))
+    }
+
+    public func unregisterFunction(_ id: String) {
+        functions[id] = nil
+        if let message = log.removeFunction(id) { send(message) }
+    }
+
+    var registeredFunctionIDs: [String] { log.functionIDs }
+
+    /// Takes the registration back but keeps the handler.
+    func withdrawFunction(_ id: String) {
+        if let message = log.removeFunction(id) { send(message) }
+    }
+
+    /// Provides a trigger type. `register` throws to refuse a trigger (reported to its registrant); success is acknowledged for
+    /// you. An id that comes again is an update.
+    public func registerTriggerType(
+        _ type: TriggerTypeDeclaration, register: @escaping (TriggerBinding) throws(InvocationError) -> Void,
+        unregister: @escaping (_ triggerID: String) -> Void
+    ) {
+        providers[type.id] = Provider(register: register, unregister: unregister)
+        send(log.addTriggerType(type))
+    }
+
+    public func unregisterTriggerType(_ id: String) {
+        providers[id] = nil
+        if let message = log.removeTriggerType(id) { send(message) }
+    }
+
+    /// Binds a function to a kind of event; returns the trigger's id.
+    @discardableResult
+    public func registerTrigger(type: String, function: String, config: JSONValue, metadata: JSONValue? = nil, id: String? = nil) -> String {
+        let id = id ?? UUIDBits.random(using: &generator).text
+        send(log.addTrigger(id, type: type, function: function, config: config, metadata: metadata))
+        return id
+    }
+
+    public func unregisterTrigger(_ id: String) {
+        if let message = log.removeTrigger(id) { send(message) }
+    }
+
+    // MARK: Calling
+
+    private static let disconnected = InvocationError(.disconnected, "The link to the engine is down")
+
+    /// Sends a call; `writeData` appends exactly one JSON value straight into the frame.
+    ///
+    /// Fails with `DISCONNECTED` at once while the link is down. Without a `timeout` it waits as long as the link lives. For
+    /// `void` the completion runs when the message is queued.
+    public func call(
+        _ function: FunctionID, action: CallAction = .synchronous, traceparent: String? = nil, baggage: String? = nil,
+        metadata: [UInt8]? = nil, timeout: TimeAmount? = nil, writeData: (inout ByteBuffer) -> Void,
+        completion: @escaping (CallOutcome) -> Void
+    ) {
+        guard let connection, connection.phase == .open, workerID != nil else { return completion(.failure(Self.disconnected)) }
+        var id: UUIDBits?
+        if action != .void {
+            let new = nextID()
+            id = new
+            pending[new] = PendingCall(completion: completion, timeout: timeout.map { scheduleTimeout(of: new, after: $0) })
+        }
+        connection.sendText(expectedLength: 512) { buffer in
+            buffer.writeStaticString(#"{"type":"invokefunction","#)
+            if let id {
+                buffer.writeStaticString(#""invocation_id":""#)
+                buffer.writeUUIDText(id)
+                buffer.writeStaticString(#"","#)
+            }
+            buffer.writeStaticString(#""function_id":"#)
+            buffer.writeBytes(function.json)
+            switch action {
+            case .synchronous: break
+            case .void: buffer.writeStaticString(#","action":{"type":"void"}"#)
+            case .enqueue(let queue):
+                let value: JSONValue = ["type": "enqueue", "queue": .string(queue)]
+                buffer.writeStaticString(#","action":"#)
+                buffer.writeBytes(value.bytes)
+            }
+            if let traceparent {
+                buffer.writeStaticString(#","traceparent":"#)
+                buffer.writeBytes(JSONText.string(traceparent))
+            }
+            if let baggage {
+                buffer.writeStaticString(#","baggage":"#)
+                buffer.writeBytes(JSONText.string(baggage))
+            }
+            if let metadata {
+                buffer.writeStaticString(#","metadata":"#)
+                buffer.writeBytes(metadata)
+            }
+            buffer.writeStaticString(#","data":"#)
+            writeData(&buffer)
+            buffer.writeInteger(UInt8(ascii: "}"))
+        }
+        if id == nil { completion(.result(nil)) }
+    }
+
+    /// Runs `work(true)` as soon as the link is up, or `work(false)` when it is not up in time or too many wait already.
+    func whenConnected(within timeout: TimeAmount, _ work: @escaping (Bool) -> Void) {
+        if workerID != nil { return work(true) }
+        guard waiting.count < options.maximumWaitingCalls, !isStopped else { return work(false) }
+        let deadline = NIODeadline.now() + timeout
+        waiting.append((deadline, work))
+        let bound = NIOLoopBound(self, eventLoop: eventLoop)
+        eventLoop.scheduleTask(deadline: deadline) { bound.value.expireWaiting() }
+    }
+
+    private func expireWaiting() {
+        let now = NIODeadline.now()
+        let late = waiting.filter { $0.deadline <= now }
+        waiting.removeAll { $0.deadline <= now }
+        for entry in late { entry.work(false) }
+    }
+
+    private func nextID() -> UUIDBits {
+        idCount &+= 1
+        return UUIDBits(
+            high: idPrefix & 0xFFFF_FFFF_FFFF_0FFF | 0x4000,
+            low: ((idPrefix &+ idCount) &* 0x9E37_79B9_7F4A_7C15) & 0x3FFF_FFFF_FFFF_FFFF | 0x8000_0000_0000_0000)
+    }
+
+    private func scheduleTimeout(of id: UUIDBits, after timeout: TimeAmount) -> Scheduled<Void> {
+        let bound = NIOLoopBound(self, eventLoop: eventLoop)
+        return eventLoop.scheduleTask(in: timeout) {
+            guard let call = bound.value.pending.removeValue(forKey: id) else { return }
+            call.completion(.failure(InvocationError(.timeout, "No answer within \(timeout.nanoseconds / 1_000_000) ms")))
+        }
+    }
+
+    // MARK: Messages
+
+    private func send(_ message: [UInt8]) {
+        guard workerID != nil else { return }
+        connection?.sendText(message)
+    }
+
+    func messageReceived(_ bytes: UnsafeRawBufferPointer) {
+        guard let envelope = Envelope.scan(bytes) else { return logger.warning("an undecodable message from the engine was ignored") }
+        switch envelope.type {
+        case .invokeFunction: invoked(bytes, envelope)
+        case .invocationResult: answered(bytes, envelope)
+        case .ping: send(Array(#"{"type":"pong"}"#.utf8))
+        case .workerRegistered:
+            registered((try? JSONValue(parsing: bytes))?["worker_id"]?.string ?? "")
+        case .registerTrigger, .unregisterTrigger, .triggerRegistrationResult, .error:
+            if let message = try? JSONValue(parsing: bytes) { triggerMessage(envelope, message, bytes) }
+        default: break
+        }
+    }
+
+    private func answered(_ bytes: UnsafeRawBufferPointer, _ envelope: Envelope) {
+        guard let id = uuid(envelope.invocationID, bytes), let call = pending.removeValue(forKey: id) else { return }
+        call.timeout?.cancel()
+        if envelope.error.isPresent {
+            let error = (try? JSONValue(parsing: envelope.error.of(bytes))).flatMap(InvocationError.init(json:))
+            call.completion(.failure(error ?? InvocationError(.invocationFailed, "unreadable error")))
+        } else {
+            call.completion(.result(envelope.result.isPresent ? envelope.result.of(bytes) : nil))
+        }
+    }
+
+    private func uuid(_ span: ByteSpan, _ bytes: UnsafeRawBufferPointer) -> UUIDBits? {
+        guard span.length > 2 else { return nil }
+        let literal = span.of(bytes)
+        return UUIDBits(ascii: UnsafeRawBufferPointer(rebasing: literal[1..<(literal.count - 1)]))
+    }
+
+    private func invoked(_ bytes: UnsafeRawBufferPointer, _ envelope: Envelope) {
+        guard let id = uuid(envelope.invocationID, bytes), let name = JSONText.decodeString(envelope.functionID.of(bytes)) else { return }
+        func text(_ span: ByteSpan) -> String? { span.isPresent ? JSONText.decodeString(span.of(bytes)) : nil }
+        let function = functions[name]
+        runningCalls += 1
+        let call = IncomingCall(
+            payload: envelope.data.isPresent ? Array(envelope.data.of(bytes)) : Array("null".utf8), traceparent: text(envelope.traceparent),
+            baggage: text(envelope.baggage), metadata: envelope.metadata.isPresent ? Array(envelope.metadata.of(bytes)) : nil, link: self,
+            generation: generation, id: id, function: function?.id ?? FunctionID(name))
+        guard let function else { return call.fail(InvocationError(.functionNotFound, "Function \(name) not found")) }
+        function.handler(call)
+    }
+
+    func callAnswered() {
+        runningCalls -= 1
+        if runningCalls == 0 { onIdle?() }
+    }
+
+    /// Runs `work` when no handler is running (now, if none is).
+    func whenIdle(_ work: @escaping () -> Void) {
+        guard runningCalls > 0 else { return work() }
+        onIdle = work
+    }
+
+    func sendResult(_ id: UUIDBits, _ function: FunctionID, generation: Int, _ write: (inout ByteBuffer) -> Void) {
+        guard generation == self.generation else { return }
+        connection?.sendText(expectedLength: 300) { buffer in
+            buffer.writeStaticString(#"{"type":"invocationresult","invocation_id":""#)
+            buffer.writeUUIDText(id)
+            buffer.writeStaticString(#"","function_id":"#)
+            buffer.writeBytes(function.json)
+            write(&buffer)
+            buffer.writeInteger(UInt8(ascii: "}"))
+        }
+    }
+
+    private func triggerMessage(_ envelope: Envelope, _ message: JSONValue, _ bytes: UnsafeRawBufferPointer) {
+        let id = message["id"]?.string ?? ""
+        let type = message["trigger_type"]?.string ?? ""
+        switch envelope.type {
+        case .registerTrigger:
+            let function = message["function_id"]?.string ?? ""
+            var answer = JSONObjectText()
+            answer.set("type", "triggerregistrationresult")
+            answer.set("id", .string(id))
+            answer.set("trigger_type", .string(type))
+            answer.set("function_id", .string(function))
+            do throws(InvocationError) {
+                guard let provider = providers[type] else { throw InvocationError(.triggerTypeNotFound, "Trigger type not found") }
+                try provider.register(
+                    TriggerBinding(
+                        id: id, triggerType: type, functionID: FunctionID(function), config: message["config"] ?? .null,
+                        metadata: envelope.metadata.isPresent ? Array(envelope.metadata.of(bytes)) : nil, namespace: message["namespace"]?.string))
+            } catch {
+                answer.set("error", error.json)
+            }
+            send(answer.finish())
+        case .unregisterTrigger:
+            providers[type]?.unregister(id)
+        case .triggerRegistrationResult:
+            let error = message["error"].flatMap(InvocationError.init(json:)) ?? InvocationError(.triggerRegistrationFailed, "refused")
+            logger.warning("a trigger was refused", metadata: ["trigger": "\(id)", "trigger_type": "\(type)", "error": "\(error)"])
+            onTriggerRefused?(id, error)
+        default:
+            logger.error("the engine reports an error", metadata: ["error": "\(message["error"] ?? .null)"])
+        }
+    }
+}
+
+/// The socket under a link.
+private final class LinkConnection: WebSocketConnection {
+    private let link: WorkerLink
+    var onClosed: (() -> Void)?
+
+    init(link: WorkerLink, coalescer: WriteCoalescer) {
+        self.link = link
+        super.init(role: .client, limits: WebSocketLimits(), coalescer: coalescer)
+    }
+
+    override func connectionOpened() { link.connectionOpened() }
+    override func messageReceived(_ bytes: UnsafeRawBufferPointer, isText: Bool) { link.messageReceived(bytes) }
+    override func connectionClosed() {
+        link.connectionClosed()
+        onClosed?()
+    }
+}
+
+extension ByteBuffer {
+    mutating func writeUUIDText(_ id: UUIDBits) {
+        writeWithUnsafeMutableBytes(minimumWritableBytes: UUIDBits.textLength) { target in
+            id.write(to: target.baseAddress.unsafelyUnwrapped.assumingMemoryBound(to: UInt8.self))
+            return UUIDBits.textLength
+        }
+    }
+}

@@ -1,0 +1,52 @@
+import Glibc
+import IIIProtocol
+import IIITransport
+import NIOCore
+
+/// How a worker connects and what it tells about itself.
+public struct WorkerOptions: Sendable {
+    /// Default: `$III_URL`, else `ws://127.0.0.1:49134`.
+    public var url: WebSocketURL
+    /// Shown in listings. Default: `$III_WORKER_NAME`, else `hostname:pid`.
+    public var name: String
+    public var description: String?
+    /// Extra headers of the upgrade request, e.g. `Authorization` for listeners with access rules.
+    public var headers: [(String, String)] = []
+    /// Limit for TCP connect and handshake. Default 10 s.
+    public var connectTimeout = TimeAmount.seconds(10)
+    /// First delay before a reconnect; it doubles up to `maximumReconnectDelay`, ± 30 %. Defaults 1 s and 30 s.
+    public var reconnectDelay = TimeAmount.seconds(1)
+    public var maximumReconnectDelay = TimeAmount.seconds(30)
+    /// Limit of a call that names none. Default 30 s.
+    public var callTimeout = TimeAmount.seconds(30)
+    /// Calls that may wait for a connection while offline; further ones fail with `DISCONNECTED`. Default 1 000.
+    public var maximumWaitingCalls = 1_000
+    /// The engine is pinged after this much silence, and given up after `silenceTimeout`. Defaults 20 s and 60 s.
+    public var pingInterval = TimeAmount.seconds(20)
+    public var silenceTimeout = TimeAmount.seconds(60)
+    /// Whether `engine::workers::register` is sent after each connect. Built-ins say `core::builtin::hello` instead.
+    public var reportsMetadata = true
+
+    public init(url: WebSocketURL, name: String? = nil) {
+        self.url = url
+        self.name = name ?? environmentValue("III_WORKER_NAME") ?? "\(hostName()):\(getpid())"
+    }
+
+    /// From the environment; throws when `III_URL` is not an address.
+    public init(name: String? = nil) throws(WebSocketURL.Invalid) {
+        self.init(url: try WebSocketURL(environmentValue("III_URL") ?? "ws://127.0.0.1:49134"), name: name)
+    }
+}
+
+/// The version this library reports.
+public let workerLibraryVersion = "0.1.0"
+
+package func environmentValue(_ name: String) -> String? {
+    getenv(name).map { String(cString: $0) }.flatMap { $0.isEmpty ? nil : $0 }
+}
+
+func hostName() -> String {
+    var buffer = [CChar](repeating: 0, count: 256)
+    guard gethostname(&buffer, buffer.count - 1) == 0 else { return "localhost" }
+    return buffer.withUnsafeBufferPointer { $0.baseAddress.map { String(cString: $0) } ?? "localhost" }
+}

@@ -1,0 +1,127 @@
+import IIIProtocol
+import IIITransport
+import Logging
+import NIOCore
+
+/// The engine's end of one worker's socket: tells messages apart and hands them to the engine.
+///
+/// Nothing a peer sends can do more than cost it an error or be dropped: undecodable text, unknown types, missing or wrongly
+/// typed fields are logged at debug and forgotten (protocol.md §1.3).
+package final class WorkerConnection: WebSocketConnection {
+    let engine: Engine
+    let worker: Worker
+    /// Workers that are not read because they feed this one faster than it takes.
+    var pausedFeeders: [Worker] = []
+    /// Bytes each worker has added since this connection rose above its high-water mark.
+    var fedBytes: [UUIDBits: Int] = [:]
+    /// Destinations on whose account this connection is not read.
+    var pauseCount = 0
+    /// When this connection last took bytes, or was last below its high-water mark.
+    var lastProgress = NIODeadline.now()
+    var lastPing = NIODeadline.now()
+
+    init(engine: Engine, worker: Worker, limits: WebSocketLimits, coalescer: WriteCoalescer) {
+        self.engine = engine
+        self.worker = worker
+        super.init(role: .server, limits: limits, coalescer: coalescer)
+        worker.connection = self
+    }
+
+    override package func connectionOpened() {
+        engine.workerConnected(self)
+    }
+
+    override package func connectionClosed() {
+        engine.workerDisconnected(self)
+    }
+
+    override package func queuedBytesShrank() {
+        lastProgress = .now()
+        if !pausedFeeders.isEmpty, queuedBytes <= engine.options.outboundHighWater / 2 { engine.resumeFeeders(of: self) }
+    }
+
+    override package func messageReceived(_ bytes: UnsafeRawBufferPointer, isText: Bool) {
+        engine.counters.messagesReceived &+= 1
+        if !isText, TelemetryRelay.isTelemetry(bytes) {
+            engine.telemetry.received(bytes)
+            return
+        }
+        guard let envelope = Envelope.scan(bytes) else {
+            if bytes.contains(where: { $0 != 0x20 && $0 != 0x0A && $0 != 0x0D && $0 != 0x09 }) {
+                dropped("not one well-formed JSON object")
+                if isText { closeUnlessUTF8(bytes) }
+            }
+            return
+        }
+        switch envelope.type {
+        case .invokeFunction: engine.invoke(from: self, bytes, envelope)
+        case .invocationResult: engine.resultReceived(from: self, bytes, envelope)
+        case .ping: sendText(Self.pong)
+        case .pong, .workerRegistered, .registerService, .registrationRejected, .error, .reattach: break
+        case .unknown: dropped("unknown message type")
+        default: registrationReceived(bytes, envelope)
+        }
+    }
+
+    private func registrationReceived(_ bytes: UnsafeRawBufferPointer, _ envelope: Envelope) {
+        // The text is one well-formed object: the scan has seen to it.
+        guard let message = try? JSONValue(parsing: bytes) else { return dropped("nested too deeply") }
+        guard let id = message["id"]?.string else { return dropped("field 'id' is missing or not a string") }
+        func optionalString(_ key: String) -> (String?, isValid: Bool) {
+            switch message[key] {
+            case nil, .null?: (nil, true)
+            case .string(let text)?: (text, true)
+            default: (nil, false)
+            }
+        }
+        func raw(_ key: String) -> [UInt8]? {
+            guard let value = message[key], !value.isNull else { return nil }
+            return value.bytes
+        }
+        let description = optionalString("description")
+        guard description.isValid else { return dropped("field 'description' is not a string") }
+        switch envelope.type {
+        case .registerFunction:
+            engine.registerFunction(
+                FunctionKey(id),
+                FunctionRegistration(
+                    worker: worker, description: description.0, requestFormat: raw("request_format"), responseFormat: raw("response_format"),
+                    metadata: raw("metadata"), policy: message["metadata"]?["invocation_policy"]?.string.flatMap(InvocationPolicy.init)),
+                isHTTPInvoked: message["invocation"].map { !$0.isNull } ?? false)
+        case .unregisterFunction:
+            engine.unregisterFunction(FunctionKey(id), from: worker)
+        case .registerTriggerType:
+            guard let text = description.0 else { return dropped("field 'description' is missing") }
+            engine.registerTriggerType(
+                id,
+                .init(
+                    worker: worker, description: text, triggerRequestFormat: raw("trigger_request_format"),
+                    callRequestFormat: raw("call_request_format")))
+        case .unregisterTriggerType:
+            engine.perform(engine.registry.triggers.unregisterType(id, from: worker))
+        case .registerTrigger:
+            guard let type = message["trigger_type"]?.string else { return dropped("field 'trigger_type' is missing or not a string") }
+            guard let function = message["function_id"]?.string else { return dropped("field 'function_id' is missing or not a string") }
+            engine.registerTrigger(
+                TriggerRequest(
+                    id: id, type: type, functionID: function, namespace: optionalString("namespace").0 ?? FunctionKey.defaultNamespace,
+                    config: envelope.config.isPresent ? Array(envelope.config.of(bytes)) : Array("null".utf8),
+                    metadata: envelope.metadata.isPresent ? Array(envelope.metadata.of(bytes)) : nil),
+                owner: worker)
+        case .unregisterTrigger:
+            engine.perform(engine.registry.triggers.unregister(id, from: worker))
+        case .triggerRegistrationResult:
+            engine.triggerResultReceived(id, from: worker, error: message["error"].flatMap { $0.isNull ? nil : $0 })
+        default:
+            break
+        }
+    }
+
+    /// Logs that a message was ignored. Its content is a user's and stays out of the log.
+    func dropped(_ reason: String) {
+        engine.counters.messagesDropped &+= 1
+        engine.logger.debug("message dropped", metadata: ["worker": .string(worker.id.text), "reason": .string(reason)])
+    }
+
+    static let pong = Array(#"{"type":"pong"}"#.utf8)
+}

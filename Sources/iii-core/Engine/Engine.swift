@@ -1,0 +1,344 @@
+import Glibc
+import IIIProtocol
+import IIITransport
+import Logging
+import NIOCore
+
+/// What the engine asks of, and tells, whoever supervises the built-ins. Called on the engine's loop; must not block.
+package struct FleetHooks: Sendable {
+    /// A built-in said hello, with its pid.
+    package var announced: @Sendable (_ name: String, _ pid: Int32?) -> Void
+    /// A built-in has everything registered and bound.
+    package var ready: @Sendable (_ name: String) -> Void
+    /// A built-in has not answered pings for `builtinSilenceTimeout`.
+    package var unresponsive: @Sendable (_ name: String) -> Void
+    /// `core::fleet::<command>` with its input; answers with a listing or an error text.
+    package var perform: @Sendable (_ command: String, _ input: JSONValue, _ completion: @escaping @Sendable (Result<JSONValue, InvocationError>) -> Void) -> Void
+
+    package init(
+        announced: @escaping @Sendable (String, Int32?) -> Void = { _, _ in }, ready: @escaping @Sendable (String) -> Void = { _ in },
+        unresponsive: @escaping @Sendable (String) -> Void = { _ in },
+        perform: @escaping @Sendable (String, JSONValue, @escaping @Sendable (Result<JSONValue, InvocationError>) -> Void) -> Void = { _, _, done in
+            done(.failure(InvocationError(.notFound, "No fleet is supervised here")))
+        }
+    ) {
+        self.announced = announced
+        self.ready = ready
+        self.unresponsive = unresponsive
+        self.perform = perform
+    }
+}
+
+/// The owner of the registry and the router: the one place where the effects of registry changes are carried out.
+///
+/// Everything runs on one event loop; there is no lock and no hop on a message's way. Methods marked `nonisolated`-safe in their
+/// comment may be called from any thread; all others only on the loop.
+package final class Engine: @unchecked Sendable {
+    package let eventLoop: any EventLoop
+    package let version: String
+    package let logger: Logger
+    package let secrets: BuiltinSecrets
+    package let fleet: FleetHooks
+    /// Identifies this start of the engine.
+    package let instanceID = UUIDBits.random()
+    let startedAtMilliseconds = unixMilliseconds()
+    /// Key under which built-ins mint channel references (design.md §3), as hex.
+    package let channelKey: String
+    package internal(set) var options: EngineOptions
+    package internal(set) var registry: WorkerRegistry
+    package internal(set) var counters = EngineCounters()
+    let coalescer: WriteCoalescer
+    var connections: [ObjectIdentifier: WorkerConnection] = [:]
+    lazy var telemetry = TelemetryRelay(engine: self)
+    lazy var held = HeldCalls(engine: self)
+    lazy var announcements = RegistryAnnouncements(engine: self)
+    /// Expanded `config` of every configured entry, for `core::builtin::hello`.
+    package var entryConfigurations: [String: JSONValue] = [:]
+    /// Answers of providers that `engine::register_trigger` waits for, by trigger id.
+    var awaitedTriggers: [String: (InvocationError?) -> Void] = [:]
+    private var isDraining = false
+    private var listeners: [any Channel] = []
+    private var sweep: RepeatedTask?
+    private var generator = SystemRandomNumberGenerator()
+    private var invocationPrefix: UInt64
+    private var invocationCount: UInt64 = 0
+
+    package init(
+        eventLoop: any EventLoop, options: EngineOptions, version: String, channelKey: String, secrets: BuiltinSecrets = BuiltinSecrets(),
+        fleet: FleetHooks = FleetHooks(), logger: Logger
+    ) {
+        self.eventLoop = eventLoop
+        self.options = options
+        self.version = version
+        self.channelKey = channelKey
+        self.secrets = secrets
+        self.fleet = fleet
+        self.logger = logger
+        coalescer = WriteCoalescer(eventLoop: eventLoop)
+        registry = WorkerRegistry(
+            functions: FunctionTable(maximumPerWorker: options.maximumFunctionsPerWorker),
+            triggers: TriggerTable(
+                maximumTriggersPerWorker: options.maximumTriggersPerWorker, maximumTypesPerWorker: options.maximumTriggerTypesPerWorker))
+        invocationPrefix = UInt64.random(in: .min ... .max)
+        addBuiltinFunctions()
+    }
+
+    /// An id for a call that came without one. Unique and unguessable enough for a correlation id; not a secret.
+    func nextInvocationID() -> UUIDBits {
+        invocationCount &+= 1
+        let mixed = (invocationPrefix &+ invocationCount) &* 0x9E37_79B9_7F4A_7C15
+        return UUIDBits(
+            high: invocationPrefix & 0xFFFF_FFFF_FFFF_0FFF | 0x4000, low: mixed & 0x3FFF_FFFF_FFFF_FFFF | 0x8000_0000_0000_0000)
+    }
+
+    // MARK: Listening
+
+    /// Serves workers on a bound, listening socket, which the engine then owns. `listener` are the limits of this entry.
+    /// May be called from any thread.
+    package func serve(socket: CInt, listener: EngineOptions) -> EventLoopFuture<any Channel> {
+        var handshake = WebSocketListener.Options()
+        handshake.handshakeTimeout = listener.handshakeTimeout
+        return WebSocketListener.serve(socket: socket, on: eventLoop, options: handshake) { [self] request in
+            admit(request, listener)
+        }.map { [self] channel in
+            if sweep == nil { startSweep() }
+            listeners.append(channel)
+            return channel
+        }
+    }
+
+    private func admit(_ request: UpgradeRequest, _ listener: EngineOptions) -> UpgradeDecision {
+        if request.path.hasPrefix("/ws/channels/") { return Self.channel(request) }
+        guard request.path == "/" || request.path == "/otel" else { return .refuse(.notFound, body: "") }
+        guard !isDraining else { return .refuse(.serviceUnavailable, body: "the engine is shutting down\n") }
+        guard connections.count < listener.maximumConnections else {
+            counters.connectionsRefused += 1
+            return .refuse(.serviceUnavailable, body: "the engine has \(listener.maximumConnections) connections (max_connections)\n")
+        }
+        var builtin: String?
+        if let secret = request.headers.first(name: "x-iii-builtin-token") {
+            guard let owner = secrets.owner(of: secret) else { return .refuse(.forbidden, body: "unknown x-iii-builtin-token\n") }
+            builtin = owner.isEmpty ? request.headers.first(name: "x-iii-builtin-name") ?? "builtin" : owner
+        }
+        counters.connectionsAccepted += 1
+        let address = request.remoteAddress?.ipAddress
+        if request.path == "/otel" {
+            return .accept(TelemetryConnection(engine: self, limits: listener.webSocket, coalescer: coalescer))
+        }
+        let worker = Worker(
+            id: UUIDBits.random(using: &generator), builtinName: builtin, address: address, connectedAtMilliseconds: unixMilliseconds())
+        return .accept(WorkerConnection(engine: self, worker: worker, limits: listener.webSocket, coalescer: coalescer))
+    }
+
+    /// Channel endpoints answer as the protocol says for a channel that does not exist; channels themselves come with issue 3.
+    private static func channel(_ request: UpgradeRequest) -> UpgradeDecision {
+        let query = request.query.split(separator: "&").map { $0.split(separator: "=", maxSplits: 1).map(String.init) }
+        let key = query.first { $0.first == "key" && $0.count == 2 }
+        let direction = query.first { $0.first == "dir" && $0.count == 2 }?[1]
+        guard key != nil, direction == "read" || direction == "write" else { return .refuse(.badRequest, body: "") }
+        return .refuse(.notFound, body: "Channel not found")
+    }
+
+    // MARK: Workers
+
+    func workerConnected(_ connection: WorkerConnection) {
+        let worker = connection.worker
+        connections[ObjectIdentifier(connection)] = connection
+        registry.insert(worker)
+        connection.sendText(Array(#"{"type":"workerregistered","worker_id":"\#(worker.id.text)"}"#.utf8))
+        logger.debug("worker connected", metadata: ["worker": .string(worker.id.text), "builtin": .string(worker.builtinName ?? "")])
+        if !worker.isPrivileged { announcements.workerEvent("worker_connected", worker.id) }
+    }
+
+    func workerDisconnected(_ connection: WorkerConnection) {
+        let worker = connection.worker
+        connections[ObjectIdentifier(connection)] = nil
+        resumeFeeders(of: connection)
+        guard let departure = registry.remove(worker) else { return }
+        if worker.isPrivileged { held.expect(departure.lostFunctions.map(\.id)) }
+        for pending in departure.stopped { stop(pending) }
+        perform(departure.triggerEffects)
+        telemetry.forget(worker.id)
+        announcements.functionsRemoved(departure.lostFunctions)
+        logger.debug("worker disconnected", metadata: ["worker": .string(worker.id.text), "builtin": .string(worker.builtinName ?? "")])
+        if !worker.isPrivileged { announcements.workerEvent("worker_disconnected", worker.id) }
+    }
+
+    // MARK: Registrations
+
+    func registerFunction(_ key: FunctionKey, _ registration: FunctionRegistration, isHTTPInvoked: Bool) {
+        let worker = registration.worker
+        // Needs the iii-http-functions built-in, which reports what it cannot do itself; without it the id stays unknown (§3.2).
+        guard !isHTTPInvoked else {
+            logger.warning(
+                "an HTTP-invoked function was not registered: entry iii-http-functions is not running",
+                metadata: ["function": .string(key.id), "worker": .string(worker.id.text)])
+            return
+        }
+        if !worker.isPrivileged, key.id.hasPrefix("core::") || key.id.hasPrefix("builtin::") {
+            return refused(key.id, worker, "ids starting with core:: or builtin:: belong to built-ins")
+        }
+        switch registry.functions.register(key, registration) {
+        case .added:
+            announcements.functionAdded(key)
+            held.release(key.id)
+        case .replaced:
+            break
+        case .tookOver:
+            logger.warning("a function moved to a newer worker", metadata: ["function": .string(key.id), "worker": .string(worker.id.text)])
+        case .refused:
+            refused(key.id, worker, "the core or a built-in owns this id")
+        case .limitReached:
+            counters.registrationLimitReached += 1
+            refused(key.id, worker, "max_functions_per_worker is \(registry.functions.maximumPerWorker)")
+        }
+    }
+
+    func unregisterFunction(_ key: FunctionKey, from worker: Worker) {
+        if registry.functions.unregister(key, from: worker) { announcements.functionsRemoved([key]) }
+    }
+
+    func registerTriggerType(_ id: String, _ provider: TriggerTypeRecord.Provider) {
+        let (outcome, effects) = registry.triggers.registerType(id, provider)
+        perform(effects)
+        guard let worker = provider.worker else { return }
+        switch outcome {
+        case .accepted: break
+        case .refused: refused(id, worker, "the core or a built-in provides this trigger type")
+        case .limitReached:
+            counters.registrationLimitReached += 1
+            refused(id, worker, "max_trigger_types_per_worker is \(registry.triggers.maximumTypesPerWorker)")
+        }
+    }
+
+    func registerTrigger(_ request: TriggerRequest, owner: Worker?) {
+        let (outcome, effects) = registry.triggers.register(request, owner: owner)
+        perform(effects)
+        if outcome == .limitReached, let owner {
+            counters.registrationLimitReached += 1
+            refused(request.id, owner, "max_triggers_per_worker is \(registry.triggers.maximumTriggersPerWorker)")
+            sendTriggerError(
+                request.id, request.type, request.functionID, to: owner,
+                InvocationError(.triggerRegistrationFailed, "This worker has \(owner.triggerIDs.count) triggers (max_triggers_per_worker)"))
+        }
+        if registry.triggers[trigger: request.id]?.isParked == true { warnIfStillParked(request.id) }
+    }
+
+    private func refused(_ id: String, _ worker: Worker, _ reason: String) {
+        counters.registrationsRefused += 1
+        logger.warning(
+            "a registration was refused", metadata: ["id": .string(id), "worker": .string(worker.id.text), "reason": .string(reason)])
+    }
+
+    private func warnIfStillParked(_ id: String) {
+        eventLoop.scheduleTask(in: .seconds(10)) { [self] in
+            guard let trigger = registry.triggers[trigger: id], trigger.isParked else { return }
+            let hint = KnownTriggerTypes.entry(for: trigger.type).map { "add '- name: \($0)' to the config" } ?? "start the worker that provides it"
+            logger.warning(
+                "a trigger still waits for its provider",
+                metadata: ["trigger": .string(id), "trigger_type": .string(trigger.type), "cure": .string(hint)])
+        }
+    }
+
+    /// Carries out what a change of the trigger tables asks for.
+    func perform(_ effects: [TriggerEffect]) {
+        for effect in effects {
+            switch effect {
+            case .register(let trigger, let worker): worker.connection?.sendText(TriggerMessages.register(trigger))
+            case .unregister(let trigger, let worker): worker.connection?.sendText(TriggerMessages.unregister(trigger))
+            }
+        }
+    }
+
+    func triggerResultReceived(_ id: String, from worker: Worker, error: JSONValue?) {
+        guard let trigger = registry.triggers[trigger: id], trigger.isHeld(by: worker) else { return }
+        guard let error = error.flatMap(InvocationError.init(json:)) else {
+            awaitedTriggers.removeValue(forKey: id)?(nil)
+            return
+        }
+        _ = registry.triggers.rejected(id, by: worker)
+        if let waiting = awaitedTriggers.removeValue(forKey: id) { waiting(error) }
+        if let owner = trigger.owner { sendTriggerError(id, trigger.type, trigger.functionID, to: owner, error) }
+    }
+
+    private func sendTriggerError(_ id: String, _ type: String, _ function: String, to owner: Worker, _ error: InvocationError) {
+        let message: JSONValue = [
+            "type": "triggerregistrationresult", "id": .string(id), "trigger_type": .string(type), "function_id": .string(function),
+            "error": error.json,
+        ]
+        owner.connection?.sendText(message.bytes)
+    }
+
+    // MARK: Housekeeping
+
+    /// Once a second: pings quiet peers, drops silent ones and slow ones that make no progress.
+    private func startSweep() {
+        sweep = eventLoop.scheduleRepeatedTask(initialDelay: .seconds(1), delay: .seconds(1)) { [self] _ in
+            let now = NIODeadline.now()
+            for connection in Array(connections.values) { inspect(connection, now) }
+        }
+    }
+
+    private func inspect(_ connection: WorkerConnection, _ now: NIODeadline) {
+        if connection.queuedBytes <= options.outboundHighWater {
+            connection.lastProgress = now
+        } else if now - connection.lastProgress > options.writeStallTimeout {
+            counters.slowPeersDropped += 1
+            logger.warning("a worker that takes no data was dropped", metadata: ["worker": .string(connection.worker.id.text)])
+            return connection.drop(.tryAgainLater)
+        }
+        // A peer we do not read cannot be heard.
+        guard connection.readsAutomatically else { return }
+        let isPrivileged = connection.worker.isPrivileged
+        let silence = now - connection.lastInbound
+        if silence > (isPrivileged ? options.builtinSilenceTimeout : options.silenceTimeout) {
+            counters.silentPeersDropped += 1
+            logger.warning(
+                "a silent worker was dropped",
+                metadata: ["worker": .string(connection.worker.id.text), "builtin": .string(connection.worker.builtinName ?? "")])
+            connection.cut()
+            if let name = connection.worker.builtinName { fleet.unresponsive(name) }
+            return
+        }
+        let interval = isPrivileged ? options.builtinPingInterval : options.pingInterval
+        if silence > interval && now - connection.lastPing > interval {
+            connection.lastPing = now
+            connection.sendPing()
+        }
+    }
+
+    /// Refuses new connections from now on.
+    package func beginDraining() { isDraining = true }
+
+    /// Closes listeners and tells every worker to come back (1012), so that no SDK takes it for a clean end (protocol.md §1.6).
+    package func shutDown() {
+        isDraining = true
+        for listener in listeners { listener.close(promise: nil) }
+        listeners = []
+        sweep?.cancel()
+        for connection in Array(connections.values) { connection.close(.serviceRestart, reason: "engine is shutting down") }
+    }
+}
+
+/// Wall-clock milliseconds since 1970.
+func unixMilliseconds() -> Int64 {
+    var time = timespec()
+    clock_gettime(CLOCK_REALTIME, &time)
+    return Int64(time.tv_sec) * 1000 + Int64(time.tv_nsec) / 1_000_000
+}
+
+/// The built-in entry that provides a well-known trigger type.
+enum KnownTriggerTypes {
+    static func entry(for type: String) -> String? {
+        switch type {
+        case "http": "iii-http"
+        case "cron": "iii-cron"
+        case "subscribe": "iii-pubsub"
+        case "state": "iii-state"
+        case "durable:subscriber": "iii-queue"
+        case "stream", "stream:join", "stream:leave": "iii-stream"
+        case "log": "iii-observability"
+        default: nil
+        }
+    }
+}

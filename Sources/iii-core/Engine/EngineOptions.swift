@@ -1,0 +1,106 @@
+import IIIProtocol
+import IIITransport
+import NIOCore
+
+/// Settings of a worker listener (`iii-worker-manager`, protocol.md §7.1 and design.md §3). Every limit has a counter in
+/// `EngineCounters` and a test that reaches it.
+package struct EngineOptions: Sendable {
+    /// Connections at a time; further upgrades are answered 503. Default 10 000.
+    package var maximumConnections = 10_000
+    /// `handshake_timeout_ms`. Default 10 s.
+    package var handshakeTimeout = TimeAmount.seconds(10)
+    /// The engine pings a peer from which nothing came for this long. Default 20 s.
+    package var pingInterval = TimeAmount.seconds(20)
+    /// A peer silent for this long is dropped. Default 75 s.
+    package var silenceTimeout = TimeAmount.seconds(75)
+    /// Built-ins are pinged and declared unresponsive sooner (cron-config-cli.md §29.5): 5 s and 15 s.
+    package var builtinPingInterval = TimeAmount.seconds(5)
+    package var builtinSilenceTimeout = TimeAmount.seconds(15)
+    /// Longest frame and message accepted, and bytes that may wait for one peer (`max_frame_bytes`, `max_message_bytes`,
+    /// `outbound_max_bytes`). Defaults 64 MiB, 64 MiB, 256 MiB.
+    package var webSocket = WebSocketLimits()
+    /// Above this many waiting bytes the workers that feed a slow one most are no longer read. Default 4 MiB.
+    package var outboundHighWater = 4 << 20
+    /// What one worker may add to a peer above its high-water mark before it is paused. Default 64 KiB.
+    package var feederAllowance = 64 << 10
+    /// A peer above its high-water mark that takes nothing for this long is dropped with 1013. Default 30 s.
+    package var writeStallTimeout = TimeAmount.seconds(30)
+    /// Calls one worker may have in flight; further ones fail with `too_many_in_flight`. Default 65 536.
+    package var maximumInFlight = 65_536
+    /// Default 10 000, 10 000 and 1 000.
+    package var maximumFunctionsPerWorker = 10_000
+    package var maximumTriggersPerWorker = 10_000
+    package var maximumTriggerTypesPerWorker = 1_000
+    /// Calls held for a built-in that is restarting, at most, and for how long. Defaults 1 024 and 5 s.
+    package var maximumHeldCalls = 1_024
+    package var holdTimeout = TimeAmount.seconds(5)
+    /// Telemetry kept for `iii-observability` while it is away; the oldest is dropped. Default 4 MiB.
+    package var telemetryBufferBytes = 4 << 20
+    package var invocationPolicy = InvocationPolicy.latest
+
+    package init() {}
+
+    /// From the expanded `config` of an `iii-worker-manager` entry, whose keys and types have been checked already.
+    package init(config: JSONValue) {
+        func integer(_ key: String, _ target: inout Int) { if let value = config[key]?.integer { target = Int(value) } }
+        func milliseconds(_ key: String, _ target: inout TimeAmount) {
+            if let value = config[key]?.integer { target = .milliseconds(value) }
+        }
+        integer("max_connections", &maximumConnections)
+        milliseconds("handshake_timeout_ms", &handshakeTimeout)
+        milliseconds("ping_interval_ms", &pingInterval)
+        milliseconds("silence_timeout_ms", &silenceTimeout)
+        integer("max_frame_bytes", &webSocket.maximumFrameLength)
+        integer("max_message_bytes", &webSocket.maximumMessageLength)
+        integer("outbound_max_bytes", &webSocket.maximumQueuedBytes)
+        integer("outbound_high_water_bytes", &outboundHighWater)
+        milliseconds("write_stall_timeout_ms", &writeStallTimeout)
+        integer("max_in_flight", &maximumInFlight)
+        integer("max_functions_per_worker", &maximumFunctionsPerWorker)
+        integer("max_triggers_per_worker", &maximumTriggersPerWorker)
+        integer("max_trigger_types_per_worker", &maximumTriggerTypesPerWorker)
+        integer("max_held_calls", &maximumHeldCalls)
+        integer("telemetry_buffer_bytes", &telemetryBufferBytes)
+        if let policy = config["invocation_policy"]?.string.flatMap(InvocationPolicy.init(rawValue:)) { invocationPolicy = policy }
+    }
+}
+
+/// What the engine has done since it started. Plain integers: they are only touched on the engine's loop.
+package struct EngineCounters: Sendable {
+    package var connectionsAccepted = 0
+    package var connectionsRefused = 0
+    package var messagesReceived = 0
+    package var messagesDropped = 0
+    package var invocations = 0
+    package var invocationsFailed = 0
+    package var resultsUnmatched = 0
+    package var enqueued = 0
+    package var inFlightLimitReached = 0
+    package var registrationsRefused = 0
+    package var registrationLimitReached = 0
+    package var payloadsTooLarge = 0
+    package var peersPaused = 0
+    package var slowPeersDropped = 0
+    package var silentPeersDropped = 0
+    package var callsHeld = 0
+    package var heldCallsRefused = 0
+    package var telemetryRelayed = 0
+    package var telemetryDropped = 0
+
+    package init() {}
+
+    package var json: JSONValue {
+        [
+            "connections_accepted": JSONValue(connectionsAccepted), "connections_refused": JSONValue(connectionsRefused),
+            "messages_received": JSONValue(messagesReceived), "messages_dropped": JSONValue(messagesDropped),
+            "invocations": JSONValue(invocations), "invocations_failed": JSONValue(invocationsFailed),
+            "results_unmatched": JSONValue(resultsUnmatched), "enqueued": JSONValue(enqueued),
+            "in_flight_limit_reached": JSONValue(inFlightLimitReached), "registrations_refused": JSONValue(registrationsRefused),
+            "registration_limit_reached": JSONValue(registrationLimitReached), "payloads_too_large": JSONValue(payloadsTooLarge),
+            "peers_paused": JSONValue(peersPaused), "slow_peers_dropped": JSONValue(slowPeersDropped),
+            "silent_peers_dropped": JSONValue(silentPeersDropped), "calls_held": JSONValue(callsHeld),
+            "held_calls_refused": JSONValue(heldCallsRefused), "telemetry_relayed": JSONValue(telemetryRelayed),
+            "telemetry_dropped": JSONValue(telemetryDropped),
+        ]
+    }
+}

@@ -1,0 +1,82 @@
+import IIIProtocol
+
+/// The private contract between the core and its built-ins (design.md §4): `core::*` functions, for privileged callers only.
+extension Engine {
+    func addBuiltinContract() {
+        func add(_ id: String, _ description: String, _ handler: @escaping (BuiltinCall, Worker) -> Void) {
+            registry.functions.addBuiltin(
+                BuiltinFunction(id, description, isPrivilegedOnly: true) { call in
+                    guard let worker = call.caller else { return call.fail(.invalidArguments, "\(id) is for connected built-ins") }
+                    handler(call, worker)
+                })
+        }
+        add("core::builtin::hello", "First call of a built-in: who it is; answers with its configuration") { [self] call, worker in
+            let name = worker.builtinName ?? ""
+            var metadata = WorkerMetadata()
+            metadata.name = name
+            metadata.runtime = "engine"
+            metadata.version = call.input["version"]?.string ?? version
+            metadata.pid = call.input["pid"]?.integer
+            metadata.isolation = "process"
+            worker.metadata = metadata
+            fleet.announced(name, metadata.pid.map { Int32(truncatingIfNeeded: $0) })
+            call.succeed([
+                "instance_id": .string(instanceID.text), "channel_key": .string(channelKey), "config": entryConfigurations[name] ?? .null,
+            ])
+        }
+        add("core::builtin::ready", "A built-in has registered and bound everything") { [self] call, worker in
+            let name = worker.builtinName ?? ""
+            fleet.ready(name)
+            if name == TelemetryRelay.consumer { telemetry.consumerBecameReady() }
+            call.succeed([:])
+        }
+        add("core::registry::watch", "Pushes added and removed function ids to `function_id`") { [self] call, worker in
+            let prefixes = (call.input["prefixes"]?.array ?? []).compactMap(\.string)
+            guard let function = call.input["function_id"]?.string else { return call.fail(.invalidArguments, "function_id is missing") }
+            announcements.watch(worker, function: FunctionKey(function), prefixes: prefixes)
+            let ids = registry.functions.all.map(\.key.id).filter { RegistryAnnouncements.matches($0, prefixes) }.sorted()
+            call.succeed(["functions": .array(ids.map(JSONValue.string))])
+        }
+        add("core::metrics::snapshot", "The engine's counters and table sizes") { [self] call, _ in call.succeed(metricsSnapshot()) }
+        for command in ["list", "restart", "stop", "start", "logs"] {
+            add("core::fleet::\(command)", "As `iii-core \(command)`") { [self] call, _ in
+                let loop = eventLoop
+                let pending = LoopBoxed(call)
+                fleet.perform(command, call.input) { outcome in
+                    loop.execute {
+                        switch outcome {
+                        case .success(let value): pending.value.succeed(value)
+                        case .failure(let error): pending.value.reply(.failure(error))
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    package func metricsSnapshot() -> JSONValue {
+        guard case .object(var members) = counters.json else { return .null }
+        members["workers"] = JSONValue(registry.workers.count)
+        members["functions"] = JSONValue(registry.functions.all.count)
+        members["trigger_types"] = JSONValue(registry.triggers.allTypes.count)
+        members["triggers"] = JSONValue(registry.triggers.allTriggers.count)
+        members["calls_in_flight"] = JSONValue(registry.workers.values.reduce(0) { $0 + $1.invocations.count })
+        members["queued_bytes"] = JSONValue(connections.values.reduce(0) { $0 + $1.queuedBytes })
+        return .object(members)
+    }
+
+    /// Asks a built-in to finish what it is doing (`builtin::<name>::drain`); `completion` runs when it has, or is gone.
+    /// May be called from any thread.
+    package func drain(_ name: String, deadlineMilliseconds: Int, completion: @escaping @Sendable () -> Void) {
+        eventLoop.execute { [self] in
+            let input: JSONValue = ["deadline_ms": JSONValue(deadlineMilliseconds)]
+            call(FunctionKey("builtin::\(name)::drain"), data: input.bytes) { _ in completion() }
+        }
+    }
+}
+
+/// Carries a loop-confined value through a closure that another thread calls and that comes back to the loop.
+struct LoopBoxed<Value>: @unchecked Sendable {
+    let value: Value
+    init(_ value: Value) { self.value = value }
+}

@@ -1,0 +1,227 @@
+import IIIProtocol
+import NIOCore
+
+/// The `engine::*` functions and the engine's own trigger types (protocol.md §5).
+extension Engine {
+    func addBuiltinFunctions() {
+        addBuiltinContract()
+        addFunctionListings()
+        addWorkerFunctions()
+        addTriggerFunctions()
+        for (id, description) in [
+            (RegistryAnnouncements.functionsAvailable, "Fires when the set of registered functions changes"),
+            (RegistryAnnouncements.workersAvailable, "Fires when a worker connects, reports its metadata, or disconnects"),
+        ] {
+            _ = registry.triggers.registerType(id, .init(worker: nil, description: description))
+        }
+    }
+
+    private func add(_ id: String, _ description: String, _ handler: @escaping (BuiltinCall) -> Void) {
+        registry.functions.addBuiltin(BuiltinFunction(id, description, handler: handler))
+    }
+
+    /// Answers `deserialization_error` and returns true when a member of the input has the wrong type.
+    private func rejects(_ call: BuiltinCall, _ id: String, strings: [String] = [], bools: [String] = []) -> Bool {
+        for key in strings {
+            if let value = call.input[key], !value.isNull, value.string == nil {
+                call.fail(.deserializationError, "Failed to deserialize input for \(id): '\(key)' must be a string")
+                return true
+            }
+        }
+        for key in bools {
+            if let value = call.input[key], !value.isNull, value.bool == nil {
+                call.fail(.deserializationError, "Failed to deserialize input for \(id): '\(key)' must be a boolean")
+                return true
+            }
+        }
+        return false
+    }
+
+    private func rows(_ key: String, _ rows: [[UInt8]], extra: [(String, JSONValue)] = []) -> [UInt8] {
+        var object = JSONObjectText()
+        object.set(key, rows: rows)
+        for (name, value) in extra { object.set(name, value) }
+        return object.finish()
+    }
+
+    // MARK: Functions
+
+    private func addFunctionListings() {
+        add("engine::functions::list", "Lists registered functions") { [self] call in
+            guard !rejects(call, "engine::functions::list", strings: ["search", "prefix", "worker", "namespace"], bools: ["include_internal"]) else { return }
+            let input = call.input
+            let includeInternal = input["include_internal"]?.bool ?? false
+            let workers = Set((input["workers"]?.array ?? []).compactMap(\.string) + [input["worker"]?.string].compactMap { $0 })
+            let records = visibleFunctions(includeInternal: includeInternal, seesPrivileged: call.caller?.isPrivileged ?? false).filter { record in
+                if let prefix = input["prefix"]?.string, !record.key.id.hasPrefix(prefix) { return false }
+                if let namespace = input["namespace"]?.string, record.key.namespace != namespace { return false }
+                if let search = input["search"]?.string?.lowercased(), !search.isEmpty {
+                    let text = record.key.id + " " + (record.current?.description ?? record.builtin?.description ?? "")
+                    if !text.lowercased().contains(search) { return false }
+                }
+                if !workers.isEmpty, !workers.contains(workerName(record.current?.worker).string ?? "") { return false }
+                if !includeInternal, let metadata = record.current?.metadata, (try? JSONValue(parsing: metadata))?["internal"] == true { return false }
+                return true
+            }
+            call.reply(.success(rows("functions", records.map(functionRow))))
+        }
+        add("engine::functions::info", "Describes one function, or up to 32") { [self] call in
+            let input = call.input
+            let namespace = input["namespace"]?.string ?? FunctionKey.defaultNamespace
+            func visible(_ id: String) -> FunctionRecord? {
+                registry.functions.lookup(FunctionKey(id, namespace: namespace)).flatMap { record in
+                    record.builtin?.isPrivilegedOnly == true && call.caller?.isPrivileged != true ? nil : record
+                }
+            }
+            if let id = input["function_id"]?.string {
+                guard let record = visible(id) else { return call.fail(.notFound, "Function \(id) not found") }
+                return call.reply(.success(functionDetail(record)))
+            }
+            guard let ids = input["function_ids"]?.array?.map(\.string), !ids.contains(nil), (1...32).contains(ids.count) else {
+                return call.fail(.invalidArguments, "give 'function_id', or 'function_ids' with 1 to 32 ids")
+            }
+            let details = ids.compactMap { $0 }.map { id -> [UInt8] in
+                if let record = visible(id) { return functionDetail(record) }
+                let missing: JSONValue = ["function_id": .string(id), "error": "not_found"]
+                return missing.bytes
+            }
+            call.reply(.success(rows("functions", details)))
+        }
+    }
+
+    // MARK: Workers
+
+    private func addWorkerFunctions() {
+        add("engine::workers::list", "Lists connected workers") { [self] call in
+            guard !rejects(call, "engine::workers::list", strings: ["worker_id", "search", "runtime", "status"]) else { return }
+            let input = call.input
+            let everyone = registry.workers.values.sorted { a, b in
+                (a.metadata.name ?? a.id.text, a.id.text) < (b.metadata.name ?? b.id.text, b.id.text)
+            }
+            var listed: [[UInt8]]
+            if let id = input["worker_id"]?.string {
+                listed = everyone.filter { $0.id.text == id.lowercased() || $0.builtinName == id }.map { workerRow($0) }
+            } else {
+                let shown = everyone.filter { worker in
+                    guard worker.metadata.pid != nil else { return false }
+                    if let runtime = input["runtime"]?.string, worker.metadata.runtime != runtime { return false }
+                    if let status = input["status"]?.string, status != (worker.isPrivileged ? "available" : "connected") { return false }
+                    if let search = input["search"]?.string?.lowercased(), !search.isEmpty {
+                        return (worker.metadata.name ?? worker.id.text).lowercased().contains(search)
+                    }
+                    return true
+                }
+                listed = shown.map { workerRow($0) }
+                if input["search"] == nil && input["runtime"] == nil && input["status"] == nil { listed += coreRows() }
+            }
+            call.reply(.success(rows("workers", listed, extra: [("timestamp", .integer(unixMilliseconds()))])))
+        }
+        add("engine::workers::info", "Describes the newest worker of a name") { [self] call in
+            guard let name = call.input["name"]?.string else { return call.fail(.invalidArguments, "'name' is missing") }
+            let matching = registry.workers.values.filter { ($0.metadata.name ?? $0.builtinName ?? $0.id.text) == name }
+            guard let worker = matching.max(by: { $0.connectedAtMilliseconds < $1.connectedAtMilliseconds }) else {
+                return call.fail(.notFound, "Worker \(name) not found")
+            }
+            var answer = JSONObjectText()
+            answer.set("worker", raw: workerRow(worker))
+            answer.set("functions", rows: worker.functionIDs.sorted { $0.id < $1.id }.compactMap { registry.functions.lookup($0) }.map(functionRow))
+            answer.set("trigger_types", rows: worker.triggerTypeIDs.map(\.id).sorted().compactMap { registry.triggers[type: $0] }.map(triggerTypeRow))
+            answer.set("registered_triggers", rows: registry.triggers.allTriggers.filter { $0.owner === worker && !$0.isRejected }.map(registeredTriggerRow))
+            call.reply(.success(answer.finish()))
+        }
+        add("engine::workers::register", "Takes a worker's report about itself") { [self] call in
+            guard let worker = call.caller else { return call.fail(.deserializationError, "engine::workers::register is for connected workers") }
+            guard !rejects(call, "engine::workers::register", strings: ["runtime", "version", "name", "os", "isolation", "description"]) else { return }
+            if !worker.isPrivileged {
+                worker.metadata.merge(call.input)
+                announcements.workerEvent("worker_metadata_updated", worker.id)
+            }
+            call.succeed(["success": true])
+        }
+    }
+
+    // MARK: Triggers
+
+    /// How long `engine::register_trigger` waits for the provider's word (protocol.md §5.8).
+    private static let acknowledgementTimeout = TimeAmount.seconds(10)
+
+    private func addTriggerFunctions() {
+        add("engine::triggers::list", "Lists triggers; for SDKs from 0.21 on, trigger types") { [self] call in
+            guard !rejects(call, "engine::triggers::list", bools: ["include_internal"]) else { return }
+            let includeInternal = call.input["include_internal"]?.bool ?? false
+            if let version = call.caller?.metadata.sdkVersion, version >= (0, 21), call.caller?.isPrivileged == false {
+                return call.reply(.success(rows("triggers", visibleTypes(includeInternal).map(triggerTypeRow))))
+            }
+            let triggers = registry.triggers.allTriggers.filter { !$0.isRejected && (includeInternal || !isInternal($0.functionID)) }
+            call.reply(.success(rows("triggers", triggers.map(triggerRow))))
+        }
+        add("engine::trigger-types::list", "Lists trigger types") { [self] call in
+            guard !rejects(call, "engine::trigger-types::list", bools: ["include_internal"]) else { return }
+            let types = visibleTypes(call.input["include_internal"]?.bool ?? false)
+            call.reply(.success(rows("trigger_types", types.map(triggerTypeRow))))
+        }
+        add("engine::triggers::info", "Describes one trigger type") { [self] call in
+            guard let id = call.input["id"]?.string else { return call.fail(.invalidArguments, "'id' is missing") }
+            guard let type = registry.triggers[type: id] else { return call.fail(.notFound, "Trigger type \(id) not found") }
+            call.reply(.success(triggerTypeRow(type)))
+        }
+        add("engine::registered-triggers::list", "Lists triggers") { [self] call in
+            let input = call.input
+            guard !rejects(call, "engine::registered-triggers::list", strings: ["trigger_type", "function_id", "search", "worker"], bools: ["include_internal"])
+            else { return }
+            let includeInternal = input["include_internal"]?.bool ?? false
+            let triggers = registry.triggers.allTriggers.filter { trigger in
+                if trigger.isRejected || (!includeInternal && isInternal(trigger.functionID)) { return false }
+                if let type = input["trigger_type"]?.string, trigger.type != type { return false }
+                if let function = input["function_id"]?.string, trigger.functionID != function { return false }
+                if let worker = input["worker"]?.string, workerName(trigger.owner).string != worker { return false }
+                if let search = input["search"]?.string?.lowercased(), !search.isEmpty {
+                    return "\(trigger.id) \(trigger.type) \(trigger.functionID)".lowercased().contains(search)
+                }
+                return true
+            }
+            let sorted = triggers.sorted { ($0.type, $0.functionID, $0.id) < ($1.type, $1.functionID, $1.id) }
+            call.reply(.success(rows("registered_triggers", sorted.map(registeredTriggerRow))))
+        }
+        add("engine::registered-triggers::info", "Describes one trigger") { [self] call in
+            guard let id = call.input["id"]?.string else { return call.fail(.invalidArguments, "'id' is missing") }
+            guard let trigger = registry.triggers[trigger: id] else { return call.fail(.notFound, "Trigger \(id) not found") }
+            call.reply(.success(registeredTriggerRow(trigger)))
+        }
+        add("engine::register_trigger", "Registers a trigger that outlives the calling worker") { [self] call in registerDurable(call) }
+        add("engine::unregister_trigger", "Removes a trigger made by engine::register_trigger") { [self] call in
+            guard let id = call.input["id"]?.string else { return call.fail(.invalidArguments, "'id' is missing") }
+            let effects = registry.triggers.unregisterDurable(id)
+            perform(effects ?? [])
+            call.succeed(["removed": .bool(effects != nil)])
+        }
+    }
+
+    private func visibleTypes(_ includeInternal: Bool) -> [TriggerTypeRecord] {
+        registry.triggers.allTypes.filter { includeInternal || !isInternal($0.id) }
+    }
+
+    private func registerDurable(_ call: BuiltinCall) {
+        guard let type = call.input["trigger_type"]?.string, let function = call.input["function_id"]?.string else {
+            return call.fail(.invalidArguments, "'trigger_type' and 'function_id' are required strings")
+        }
+        let id = UUIDBits.random().text
+        let metadata = call.input["metadata"].flatMap { $0.isNull ? nil : $0.bytes }
+        let request = TriggerRequest(id: id, type: type, functionID: function, config: (call.input["config"] ?? .null).bytes, metadata: metadata)
+        registerTrigger(request, owner: nil)
+        guard let trigger = registry.triggers[trigger: id], case .provider = trigger.holder else { return call.succeed(["id": .string(id)]) }
+        // No word within the time means no objection: older providers never answer.
+        let loop = eventLoop
+        let pending = LoopBoxed(call)
+        let timeout = loop.scheduleTask(in: Self.acknowledgementTimeout) { [self] in
+            guard awaitedTriggers.removeValue(forKey: id) != nil else { return }
+            pending.value.succeed(["id": .string(id)])
+        }
+        awaitedTriggers[id] = { [self] error in
+            timeout.cancel()
+            guard let error else { return call.succeed(["id": .string(id)]) }
+            perform(registry.triggers.unregisterDurable(id) ?? [])
+            call.fail(.triggerRegistrationFailed, error.message)
+        }
+    }
+}

@@ -1,0 +1,107 @@
+import IIIProtocol
+import NIOCore
+
+/// Tells the world of changes: the engine's own trigger types and the private registry watch of built-ins
+/// (protocol.md §5.7, §11.10).
+final class RegistryAnnouncements {
+    static let functionsAvailable = "engine::functions-available"
+    static let workersAvailable = "engine::workers-available"
+    /// Changes within this time are told together.
+    static let debounce = TimeAmount.milliseconds(200)
+
+    private struct Watch {
+        let worker: Worker
+        let function: FunctionKey
+        let prefixes: [String]
+    }
+
+    private unowned let engine: Engine
+    private var isScheduled = false
+    private var announcedIDs: Set<FunctionKey> = []
+    private var watches: [Watch] = []
+    private var isWatchScheduled = false
+    private var added: Set<FunctionKey> = []
+    private var removed: Set<FunctionKey> = []
+
+    init(engine: Engine) { self.engine = engine }
+
+    func workerEvent(_ event: String, _ id: UUIDBits) {
+        fire(Self.workersAvailable, ["event": .string(event), "worker_id": .string(id.text)])
+    }
+
+    func functionAdded(_ key: FunctionKey) {
+        removed.remove(key)
+        added.insert(key)
+        changed()
+    }
+
+    func functionsRemoved(_ keys: [FunctionKey]) {
+        guard !keys.isEmpty else { return }
+        for key in keys {
+            added.remove(key)
+            removed.insert(key)
+        }
+        changed()
+    }
+
+    private func changed() {
+        let bound = NIOLoopBound(self, eventLoop: engine.eventLoop)
+        if !isScheduled {
+            isScheduled = true
+            engine.eventLoop.scheduleTask(in: Self.debounce) { bound.value.announceFunctions() }
+        }
+        if !isWatchScheduled {
+            isWatchScheduled = true
+            engine.eventLoop.execute { bound.value.pushToWatches() }
+        }
+    }
+
+    private func announceFunctions() {
+        isScheduled = false
+        let ids = Set(engine.registry.functions.all.map(\.key))
+        guard ids != announcedIDs else { return }
+        announcedIDs = ids
+        guard !engine.registry.triggers.triggers(ofType: Self.functionsAvailable).isEmpty else { return }
+        var event = JSONObjectText()
+        event.set("event", "functions_changed")
+        event.set("functions", rows: engine.functionRows(includeInternal: true, seesPrivileged: false))
+        fire(Self.functionsAvailable, raw: event.finish())
+    }
+
+    private func fire(_ type: String, _ payload: JSONValue) {
+        fire(type, raw: payload.bytes)
+    }
+
+    private func fire(_ type: String, raw payload: [UInt8]) {
+        for trigger in engine.registry.triggers.triggers(ofType: type) {
+            engine.call(FunctionKey(trigger.functionID, namespace: trigger.namespace), data: payload, metadata: trigger.metadata)
+        }
+    }
+
+    // MARK: Watches
+
+    /// Tells `function` of `worker` of every id added or removed under `prefixes` (none: all), until the worker leaves.
+    func watch(_ worker: Worker, function: FunctionKey, prefixes: [String]) {
+        watches.removeAll { !$0.worker.isConnected || ($0.worker === worker && $0.function == function) }
+        watches.append(Watch(worker: worker, function: function, prefixes: prefixes))
+    }
+
+    private func pushToWatches() {
+        isWatchScheduled = false
+        watches.removeAll { !$0.worker.isConnected }
+        for watch in watches {
+            func ids(_ keys: Set<FunctionKey>) -> JSONValue {
+                .array(keys.map(\.id).filter { id in Self.matches(id, watch.prefixes) }.sorted().map(JSONValue.string))
+            }
+            let change: JSONValue = ["added": ids(added), "removed": ids(removed)]
+            if change["added"]?.array?.isEmpty == true && change["removed"]?.array?.isEmpty == true { continue }
+            engine.call(watch.function, data: change.bytes)
+        }
+        added = []
+        removed = []
+    }
+
+    static func matches(_ id: String, _ prefixes: [String]) -> Bool {
+        prefixes.isEmpty || prefixes.contains { id.hasPrefix($0) }
+    }
+}

@@ -1,0 +1,179 @@
+import IIIProtocol
+
+/// Which of several live owners of a function serves a call (design.md §3).
+package enum InvocationPolicy: String, Sendable, CaseIterable {
+    /// The newest registration; older ones take over when it leaves. The default, and what every SDK expects.
+    case latest
+    case roundRobin = "round_robin"
+    /// The owner with the fewest calls running; ties go round.
+    case leastPending = "least_pending"
+}
+
+/// What one worker said when it registered a function. Raw members are JSON text, kept and listed verbatim.
+package struct FunctionRegistration {
+    package var worker: Worker
+    package var description: String?
+    package var requestFormat: [UInt8]?
+    package var responseFormat: [UInt8]?
+    package var metadata: [UInt8]?
+    package var policy: InvocationPolicy?
+
+    package init(
+        worker: Worker, description: String? = nil, requestFormat: [UInt8]? = nil, responseFormat: [UInt8]? = nil, metadata: [UInt8]? = nil,
+        policy: InvocationPolicy? = nil
+    ) {
+        self.worker = worker
+        self.description = description
+        self.requestFormat = requestFormat
+        self.responseFormat = responseFormat
+        self.metadata = metadata
+        self.policy = policy
+    }
+}
+
+/// A function id and the stack of live workers that serve it, oldest first.
+package final class FunctionRecord {
+    package let key: FunctionKey
+    /// The id as a JSON string literal, ready to be copied into messages.
+    package let literal: [UInt8]
+    package fileprivate(set) var owners: [FunctionRegistration] = []
+    /// Set for functions the core itself answers; such an id is never registered by a worker.
+    package fileprivate(set) var builtin: BuiltinFunction?
+    private var turn = 0
+
+    fileprivate init(key: FunctionKey) {
+        self.key = key
+        literal = JSONText.string(key.id)
+    }
+
+    /// The registration that listings show and that `latest` calls: the newest.
+    package var current: FunctionRegistration? { owners.last }
+
+    /// Chooses the worker for one call.
+    package func selectCallee(default policy: InvocationPolicy) -> Worker? {
+        guard let newest = owners.last else { return nil }
+        guard owners.count > 1 else { return newest.worker }
+        switch newest.policy ?? policy {
+        case .latest:
+            return newest.worker
+        case .roundRobin:
+            turn = (turn &+ 1) % owners.count
+            return owners[turn].worker
+        case .leastPending:
+            turn = (turn &+ 1) % owners.count
+            var best = owners[turn].worker
+            for offset in 1..<owners.count {
+                let candidate = owners[(turn &+ offset) % owners.count].worker
+                if candidate.invocations.count < best.invocations.count { best = candidate }
+            }
+            return best
+        }
+    }
+}
+
+/// Every function id in every namespace (protocol.md §3.2, with the owner stack of design.md §3). Pure: no I/O, no clock.
+package struct FunctionTable {
+    package enum Registration: Equatable {
+        /// The id is new.
+        case added
+        /// The same worker said it again; its data was replaced.
+        case replaced
+        /// Another live worker served it and still stands below in the stack.
+        case tookOver
+        /// The core or a live built-in owns the id and the sender may not.
+        case refused
+        /// The worker has as many functions as it may.
+        case limitReached
+    }
+
+    private var namespaces: [String: ByteKeyedTable<FunctionRecord>] = [:]
+    private var defaults = ByteKeyedTable<FunctionRecord>()
+    /// Most functions one worker may register. Default 10 000.
+    package let maximumPerWorker: Int
+
+    package init(maximumPerWorker: Int = 10_000) {
+        self.maximumPerWorker = maximumPerWorker
+    }
+
+    // MARK: Lookup
+
+    /// The record of `id` (raw UTF-8, no quotes) in the default namespace: the hot path.
+    package func lookup(_ id: UnsafeRawBufferPointer) -> FunctionRecord? { defaults[id] }
+
+    package func lookup(_ key: FunctionKey) -> FunctionRecord? {
+        key.namespace == FunctionKey.defaultNamespace ? defaults[key.id] : namespaces[key.namespace]?[key.id]
+    }
+
+    /// Every record, in no order.
+    package var all: [FunctionRecord] { defaults.values + namespaces.values.flatMap(\.values) }
+
+    /// Namespaces other than `key`'s own in which its id is served.
+    package func otherNamespaces(serving key: FunctionKey) -> [String] {
+        var found = namespaces.filter { $0.key != key.namespace && $0.value[key.id] != nil }.map(\.key)
+        if key.namespace != FunctionKey.defaultNamespace, defaults[key.id] != nil { found.append(FunctionKey.defaultNamespace) }
+        return found.sorted()
+    }
+
+    // MARK: Changes
+
+    package mutating func addBuiltin(_ function: BuiltinFunction) {
+        let record = FunctionRecord(key: FunctionKey(function.id))
+        record.builtin = function
+        insert(record)
+    }
+
+    package mutating func register(_ key: FunctionKey, _ registration: FunctionRegistration) -> Registration {
+        let worker = registration.worker
+        let record = lookup(key)
+        if let record {
+            if record.builtin != nil { return .refused }
+            if !worker.isPrivileged, record.owners.contains(where: { $0.worker.isPrivileged && $0.worker !== worker }) { return .refused }
+        }
+        if !worker.functionIDs.contains(key) && worker.functionIDs.count >= maximumPerWorker { return .limitReached }
+        worker.functionIDs.insert(key)
+        guard let record else {
+            let record = FunctionRecord(key: key)
+            record.owners = [registration]
+            insert(record)
+            return .added
+        }
+        let hadIt = record.owners.contains { $0.worker === worker }
+        let wasServedByOther = record.owners.last.map { $0.worker !== worker } ?? false
+        record.owners.removeAll { $0.worker === worker }
+        record.owners.append(registration)
+        return wasServedByOther ? .tookOver : hadIt ? .replaced : .added
+    }
+
+    /// Takes `worker`'s registration of `key` away; a worker that does not have one changes nothing.
+    /// Returns whether the id is gone altogether.
+    @discardableResult
+    package mutating func unregister(_ key: FunctionKey, from worker: Worker) -> Bool {
+        guard worker.functionIDs.remove(key) != nil, let record = lookup(key) else { return false }
+        record.owners.removeAll { $0.worker === worker }
+        guard record.owners.isEmpty else { return false }
+        erase(key)
+        return true
+    }
+
+    /// Takes everything `worker` has registered away. Returns the ids that are gone altogether.
+    package mutating func removeAll(of worker: Worker) -> [FunctionKey] {
+        worker.functionIDs.filter { unregister($0, from: worker) }
+    }
+
+    private mutating func insert(_ record: FunctionRecord) {
+        if record.key.namespace == FunctionKey.defaultNamespace {
+            defaults.insert(record, for: record.key.id)
+        } else {
+            namespaces[record.key.namespace, default: ByteKeyedTable()].insert(record, for: record.key.id)
+        }
+    }
+
+    private mutating func erase(_ key: FunctionKey) {
+        if key.namespace == FunctionKey.defaultNamespace {
+            defaults.remove(key.id)
+        } else {
+            namespaces[key.namespace]?.remove(key.id)
+            if namespaces[key.namespace]?.count == 0 { namespaces[key.namespace] = nil }
+        }
+    }
+}

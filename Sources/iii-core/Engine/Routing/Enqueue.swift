@@ -1,0 +1,47 @@
+import IIIProtocol
+import IIITransport
+
+/// `action: enqueue` (protocol.md §4.3, §11.5): the payload goes to the function `engine::queue::enqueue` of the queue
+/// built-in, and the caller is answered when that has accepted it.
+extension Engine {
+    static let enqueueFunction = "engine::queue::enqueue"
+
+    func enqueue(
+        from connection: WorkerConnection, _ callerID: UUIDBits?, queue: String, _ functionID: String, namespace: String?,
+        _ bytes: UnsafeRawBufferPointer, _ envelope: Envelope
+    ) {
+        counters.enqueued &+= 1
+        let caller = connection.worker
+        let context = traceContext(bytes, envelope)
+        let literal = JSONText.string(functionID)
+        let provider = FunctionKey(Self.enqueueFunction)
+        guard registry.functions.lookup(provider) != nil else {
+            if holdIfRestarting(Self.enqueueFunction, connection, bytes) { return }
+            counters.invocationsFailed &+= 1
+            if let callerID {
+                sendError(to: caller, callerID, function: literal, InvocationError(.enqueueError, "QueueModule not loaded"), traceContext: context)
+            }
+            return
+        }
+        let receipt = UUIDBits.random().text
+        var input = JSONObjectText()
+        input.set("queue", .string(queue))
+        input.set("function_id", .string(functionID))
+        input.set("data", raw: envelope.data.isPresent ? Array(envelope.data.of(bytes)) : nil)
+        input.set("messageReceiptId", .string(receipt))
+        input.set("traceparent", raw: envelope.traceparent.isPresent ? Array(envelope.traceparent.of(bytes)) : nil)
+        input.set("baggage", raw: envelope.baggage.isPresent ? Array(envelope.baggage.of(bytes)) : nil)
+        if let namespace { input.set("namespace", .string(namespace)) }
+        call(provider, data: input.finish()) { [self] outcome in
+            guard let callerID else { return }
+            switch outcome {
+            case .result:
+                let answer: JSONValue = ["messageReceiptId": .string(receipt)]
+                sendResult(to: caller, callerID, function: literal, answer.bytes, traceContext: context)
+            case .failure(let error):
+                counters.invocationsFailed &+= 1
+                sendError(to: caller, callerID, function: literal, InvocationError(.enqueueError, error.message), traceContext: context)
+            }
+        }
+    }
+}

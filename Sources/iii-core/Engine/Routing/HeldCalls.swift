@@ -1,0 +1,79 @@
+import IIIProtocol
+import NIOCore
+
+/// Calls of functions whose built-in is restarting: held for a moment instead of failed (protocol.md §11.5, §11.9).
+///
+/// Bounded in number (`max_held_calls`) and time (5 s); beyond either the caller gets `function_not_found` as usual. A held
+/// call keeps a copy of its message and the sender; when the function is back the message is routed as if it had just come.
+final class HeldCalls {
+    private struct Held {
+        let connection: WorkerConnection
+        let message: [UInt8]
+        let timeout: Scheduled<Void>
+    }
+
+    private unowned let engine: Engine
+    /// Ids that a built-in of this fleet served before its connection ended.
+    private var expected: Set<String> = []
+    private var calls: [String: [Int: Held]] = [:]
+    private var count = 0
+    private var nextKey = 0
+
+    init(engine: Engine) { self.engine = engine }
+
+    func expect(_ ids: [String]) { expected.formUnion(ids) }
+
+    /// Forgets ids of entries that are no longer configured.
+    func forget(where isStale: (String) -> Bool) { expected = expected.filter { !isStale($0) } }
+
+    func isExpected(_ id: String) -> Bool { expected.contains(id) }
+
+    /// Takes a copy of the message; false when there is no room.
+    func hold(_ id: String, _ connection: WorkerConnection, _ bytes: UnsafeRawBufferPointer) -> Bool {
+        guard count < engine.options.maximumHeldCalls else {
+            engine.counters.heldCallsRefused += 1
+            return false
+        }
+        engine.counters.callsHeld += 1
+        nextKey += 1
+        let key = nextKey
+        let bound = NIOLoopBound(self, eventLoop: engine.eventLoop)
+        let timeout = engine.eventLoop.scheduleTask(in: engine.options.holdTimeout) { bound.value.expire(id, key) }
+        calls[id, default: [:]][key] = Held(connection: connection, message: Array(bytes), timeout: timeout)
+        count += 1
+        return true
+    }
+
+    private func expire(_ id: String, _ key: Int) {
+        guard let held = calls[id]?.removeValue(forKey: key) else { return }
+        if calls[id]?.isEmpty == true { calls[id] = nil }
+        count -= 1
+        route(held)
+    }
+
+    /// `id` is served again: routes what waited for it, in order.
+    func release(_ id: String) {
+        expected.remove(id)
+        guard let waiting = calls.removeValue(forKey: id) else { return }
+        count -= waiting.count
+        for key in waiting.keys.sorted() {
+            guard let held = waiting[key] else { continue }
+            held.timeout.cancel()
+            route(held)
+        }
+    }
+
+    private func route(_ held: Held) {
+        guard held.connection.phase == .open else { return }
+        held.message.withUnsafeBytes { bytes in
+            guard let envelope = Envelope.scan(bytes) else { return }
+            engine.invoke(from: held.connection, bytes, envelope, isRetry: true)
+        }
+    }
+}
+
+extension Engine {
+    func holdIfRestarting(_ id: String, _ connection: WorkerConnection, _ bytes: UnsafeRawBufferPointer) -> Bool {
+        held.isExpected(id) && held.hold(id, connection, bytes)
+    }
+}

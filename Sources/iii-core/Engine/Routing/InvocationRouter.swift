@@ -1,0 +1,452 @@
+import Glibc
+import IIIProtocol
+import IIITransport
+import NIOCore
+
+/// The hot path: from a received `invokefunction` to the callee's buffer, and from an `invocationresult` to the caller's.
+///
+/// Payloads are never decoded: the scan has validated them, and their bytes are copied once, between constant pieces.
+extension Engine {
+    /// `action` of a request (protocol.md §2.3).
+    private enum Action {
+        case synchronous
+        case void
+        case enqueue(queue: String)
+    }
+
+    // MARK: Requests
+
+    func invoke(from connection: WorkerConnection, _ bytes: UnsafeRawBufferPointer, _ envelope: Envelope, isRetry: Bool = false) {
+        let caller = connection.worker
+        counters.invocations &+= 1
+        var callerID: UUIDBits?
+        if envelope.invocationID.isPresent {
+            let literal = envelope.invocationID.of(bytes)
+            guard literal.count > 2, literal[0] == UInt8(ascii: "\""),
+                let id = UUIDBits(ascii: UnsafeRawBufferPointer(rebasing: literal[1..<(literal.count &- 1)]))
+            else { return connection.dropped("field 'invocation_id' is not a UUID") }
+            callerID = id
+        }
+        guard let functionID = FunctionIDBytes(literal: envelope.functionID, in: bytes) else {
+            return invalid(connection, callerID, "field 'function_id' is missing or not a string")
+        }
+        guard envelope.traceparent.isStringOrAbsent(in: bytes), envelope.baggage.isStringOrAbsent(in: bytes) else {
+            return invalid(connection, callerID, "field 'traceparent' or 'baggage' is not a string")
+        }
+        var action = Action.synchronous
+        if envelope.action.isPresent {
+            guard let parsed = Self.action(envelope.action.of(bytes)) else {
+                return invalid(connection, callerID, "field 'action' is not {\"type\":\"void\"} or {\"type\":\"enqueue\",\"queue\":…}")
+            }
+            action = parsed
+        }
+        let namespace: String?
+        if envelope.namespace.isPresent {
+            guard let text = JSONText.decodeString(envelope.namespace.of(bytes)) else {
+                return invalid(connection, callerID, "field 'namespace' is not a string")
+            }
+            namespace = text == FunctionKey.defaultNamespace ? nil : text
+        } else {
+            namespace = nil
+        }
+
+        if case .enqueue(let queue) = action {
+            return enqueue(from: connection, callerID, queue: queue, functionID.text, namespace: namespace, bytes, envelope)
+        }
+        let isSynchronous: Bool
+        if case .void = action { isSynchronous = false } else { isSynchronous = true }
+
+        let found =
+            namespace == nil && !functionID.isDecoded
+            ? registry.functions.lookup(functionID.bytes)
+            : registry.functions.lookup(FunctionKey(functionID.text, namespace: namespace ?? FunctionKey.defaultNamespace))
+        guard let record = found, record.builtin.map({ !$0.isPrivilegedOnly || caller.isPrivileged }) ?? true else {
+            let id = functionID.text
+            if !isRetry, holdIfRestarting(id, connection, bytes) { return }
+            counters.invocationsFailed &+= 1
+            if isSynchronous, let callerID {
+                sendError(
+                    to: caller, callerID, function: JSONText.string(id), notFound(FunctionKey(id, namespace: namespace ?? FunctionKey.defaultNamespace)),
+                    traceContext: traceContext(bytes, envelope))
+            } else {
+                logger.debug("call of an unknown function", metadata: ["function": .string(id), "worker": .string(caller.id.text)])
+            }
+            return
+        }
+        if let builtin = record.builtin {
+            return callBuiltin(builtin, record, caller, isSynchronous ? callerID : nil, bytes, envelope)
+        }
+        guard let callee = record.selectCallee(default: options.invocationPolicy), let target = callee.connection else { return }
+        if callerID != nil && isSynchronous && caller.callsInFlight >= options.maximumInFlight && !caller.isPrivileged {
+            counters.inFlightLimitReached &+= 1
+            counters.invocationsFailed &+= 1
+            if let callerID {
+                sendError(
+                    to: caller, callerID, function: record.literal,
+                    InvocationError(.tooManyInFlight, "This worker has \(options.maximumInFlight) calls in flight; wait for answers (max_in_flight)"),
+                    traceContext: [])
+            }
+            return
+        }
+        if let limit = callee.metadata.maximumDelivery, bytes.count > limit &- 128 {
+            counters.payloadsTooLarge &+= 1
+            counters.invocationsFailed &+= 1
+            if isSynchronous, let callerID {
+                sendError(to: caller, callerID, function: record.literal, tooLarge(bytes.count, limit), traceContext: [])
+            }
+            return
+        }
+
+        // The callee sees the caller's id, unless it is executing that very id already.
+        var calleeID = callerID ?? nextInvocationID()
+        if callee.invocations[calleeID] != nil { calleeID = nextInvocationID() }
+        let destination: PendingInvocation.Destination
+        if isSynchronous, let callerID {
+            destination = .caller(caller, id: callerID)
+        } else {
+            destination = .discard(caller)
+        }
+        // The record exists before the frame is queued, so an instant reply finds it.
+        callee.invocations[calleeID] = PendingInvocation(
+            destination: destination, function: record, traceContext: traceContext(bytes, envelope))
+        caller.callsInFlight &+= 1
+
+        let data = envelope.data.isPresent ? envelope.data.of(bytes) : Self.null
+        target.sendText(expectedLength: bytes.count &+ 160) { buffer in
+            Self.writeInvocation(
+                to: &buffer, id: calleeID, function: record.literal, data: data, caller: caller.isPrivileged ? nil : caller,
+                bytes: bytes, envelope: envelope)
+        }
+        if target.queuedBytes > options.outboundHighWater { throttle(caller, feeding: target, by: bytes.count) }
+    }
+
+    private static func action(_ bytes: UnsafeRawBufferPointer) -> Action? {
+        guard let value = try? JSONValue(parsing: bytes) else { return nil }
+        switch value["type"]?.string {
+        case "void": return .void
+        case "enqueue": return value["queue"]?.string.map { .enqueue(queue: $0) }
+        default: return nil
+        }
+    }
+
+    private static func writeInvocation(
+        to buffer: inout ByteBuffer, id: UUIDBits, function: [UInt8], data: UnsafeRawBufferPointer, caller: Worker?,
+        bytes: UnsafeRawBufferPointer, envelope: Envelope
+    ) {
+        buffer.writeStaticString(#"{"type":"invokefunction","invocation_id":""#)
+        buffer.writeUUID(id)
+        buffer.writeStaticString(#"","function_id":"#)
+        buffer.writeBytes(function)
+        buffer.writeStaticString(#","data":"#)
+        if let caller, data[0] == UInt8(ascii: "{") {
+            CallerStamp.write(data, caller: caller.idText, to: &buffer)
+        } else {
+            buffer.writeBytes(data)
+        }
+        buffer.writeMember(#","traceparent":"#, envelope.traceparent, of: bytes)
+        buffer.writeMember(#","baggage":"#, envelope.baggage, of: bytes)
+        buffer.writeMember(#","metadata":"#, envelope.metadata, of: bytes)
+        buffer.writeInteger(UInt8(ascii: "}"))
+    }
+
+    // MARK: Results
+
+    func resultReceived(from connection: WorkerConnection, _ bytes: UnsafeRawBufferPointer, _ envelope: Envelope) {
+        guard envelope.invocationID.isPresent else { return connection.dropped("field 'invocation_id' is missing") }
+        let literal = envelope.invocationID.of(bytes)
+        guard literal.count > 2, let id = UUIDBits(ascii: UnsafeRawBufferPointer(rebasing: literal[1..<(literal.count &- 1)])) else {
+            return connection.dropped("field 'invocation_id' is not a UUID")
+        }
+        // Only the worker a call was sent to can answer it: the record is its own.
+        if envelope.error.isPresent && connection.worker.invocations[id] != nil && !Self.isErrorBody(envelope.error.of(bytes)) {
+            return connection.dropped("field 'error' is not {\"code\":…,\"message\":…}")
+        }
+        guard let pending = connection.worker.invocations.removeValue(forKey: id) else {
+            counters.resultsUnmatched &+= 1
+            return
+        }
+        if envelope.error.isPresent { counters.invocationsFailed &+= 1 }
+        switch pending.destination {
+        case .caller(let caller, let callerID):
+            caller.callsInFlight &-= 1
+            guard let target = caller.connection else { return }
+            if let limit = caller.metadata.maximumDelivery, bytes.count > limit &- 128 {
+                counters.payloadsTooLarge &+= 1
+                return sendError(to: caller, callerID, function: pending.function.literal, tooLarge(bytes.count, limit), traceContext: pending.traceContext)
+            }
+            target.sendText(expectedLength: bytes.count &+ pending.traceContext.count) { buffer in
+                Self.writeResultHead(to: &buffer, callerID, pending.function.literal)
+                if envelope.error.isPresent {
+                    buffer.writeStaticString(#","error":"#)
+                    buffer.writeBytes(envelope.error.of(bytes))
+                } else {
+                    buffer.writeMember(#","result":"#, envelope.result, of: bytes)
+                }
+                buffer.writeBytes(pending.traceContext)
+                buffer.writeInteger(UInt8(ascii: "}"))
+            }
+            if target.queuedBytes > options.outboundHighWater { throttle(connection.worker, feeding: target, by: bytes.count) }
+        case .discard(let caller):
+            caller?.callsInFlight &-= 1
+        case .engine(let completion):
+            if envelope.error.isPresent {
+                let error = (try? JSONValue(parsing: envelope.error.of(bytes))).flatMap(InvocationError.init(json:))
+                completion(.failure(error ?? InvocationError(.invocationFailed, "unreadable error")))
+            } else {
+                completion(.result(envelope.result.isPresent ? envelope.result.of(bytes) : nil))
+            }
+        }
+    }
+
+    private static func isErrorBody(_ bytes: UnsafeRawBufferPointer) -> Bool {
+        (try? JSONValue(parsing: bytes)).flatMap(InvocationError.init(json:)) != nil
+    }
+
+    private static func writeResultHead(to buffer: inout ByteBuffer, _ id: UUIDBits, _ function: [UInt8]) {
+        buffer.writeStaticString(#"{"type":"invocationresult","invocation_id":""#)
+        buffer.writeUUID(id)
+        buffer.writeStaticString(#"","function_id":"#)
+        buffer.writeBytes(function)
+    }
+
+    /// Answers a call with a result that the core made; nil means none.
+    func sendResult(to worker: Worker, _ id: UUIDBits, function: [UInt8], _ result: [UInt8]?, traceContext: [UInt8]) {
+        worker.connection?.sendText(expectedLength: 160 &+ (result?.count ?? 0)) { buffer in
+            Self.writeResultHead(to: &buffer, id, function)
+            if let result {
+                buffer.writeStaticString(#","result":"#)
+                buffer.writeBytes(result)
+            }
+            buffer.writeBytes(traceContext)
+            buffer.writeInteger(UInt8(ascii: "}"))
+        }
+    }
+
+    func sendError(to worker: Worker, _ id: UUIDBits, function: [UInt8], _ error: InvocationError, traceContext: [UInt8]) {
+        worker.connection?.sendText(expectedLength: 256) { buffer in
+            Self.writeResultHead(to: &buffer, id, function)
+            buffer.writeStaticString(#","error":"#)
+            buffer.writeBytes(error.json.bytes)
+            buffer.writeBytes(traceContext)
+            buffer.writeInteger(UInt8(ascii: "}"))
+        }
+    }
+
+    /// Fails a call whose callee is gone, at once (protocol.md §3.8).
+    func stop(_ pending: PendingInvocation) {
+        counters.invocationsFailed &+= 1
+        let error = InvocationError(.invocationStopped, "Invocation stopped")
+        switch pending.destination {
+        case .caller(let caller, let id):
+            caller.callsInFlight &-= 1
+            sendError(to: caller, id, function: pending.function.literal, error, traceContext: pending.traceContext)
+        case .discard(let caller): caller?.callsInFlight &-= 1
+        case .engine(let completion): completion(.failure(error))
+        }
+    }
+
+    // MARK: Calls the engine makes
+
+    /// Calls a function on the engine's own behalf: no caller id is added and no worker is told of the outcome.
+    func call(
+        _ key: FunctionKey, data: [UInt8], metadata: [UInt8]? = nil, from caller: Worker? = nil,
+        completion: @escaping (CallOutcome) -> Void = { _ in }
+    ) {
+        guard let record = registry.functions.lookup(key) else { return completion(.failure(notFound(key))) }
+        if let builtin = record.builtin {
+            let input = (try? JSONValue(parsing: data)) ?? .null
+            return builtin.handler(
+                BuiltinCall(caller: caller, input: input.isNull ? [:] : input) { outcome in
+                    switch outcome {
+                    case .success(let bytes): (bytes ?? []).withUnsafeBytes { completion(.result(bytes == nil ? nil : $0)) }
+                    case .failure(let error): completion(.failure(error))
+                    }
+                })
+        }
+        guard let callee = record.selectCallee(default: options.invocationPolicy), let target = callee.connection else {
+            return completion(.failure(notFound(key)))
+        }
+        let id = nextInvocationID()
+        callee.invocations[id] = PendingInvocation(destination: .engine(completion), function: record, traceContext: [])
+        target.sendText(expectedLength: 160 &+ data.count &+ (metadata?.count ?? 0)) { buffer in
+            buffer.writeStaticString(#"{"type":"invokefunction","invocation_id":""#)
+            buffer.writeUUID(id)
+            buffer.writeStaticString(#"","function_id":"#)
+            buffer.writeBytes(record.literal)
+            buffer.writeStaticString(#","data":"#)
+            buffer.writeBytes(data)
+            if let metadata {
+                buffer.writeStaticString(#","metadata":"#)
+                buffer.writeBytes(metadata)
+            }
+            buffer.writeInteger(UInt8(ascii: "}"))
+        }
+    }
+
+    private func callBuiltin(
+        _ builtin: BuiltinFunction, _ record: FunctionRecord, _ caller: Worker, _ callerID: UUIDBits?, _ bytes: UnsafeRawBufferPointer,
+        _ envelope: Envelope
+    ) {
+        let context = traceContext(bytes, envelope)
+        let input = envelope.data.isPresent ? (try? JSONValue(parsing: envelope.data.of(bytes))) ?? .null : .null
+        guard input.isNull || input.object != nil else {
+            counters.invocationsFailed &+= 1
+            if let callerID {
+                let reason = "Failed to deserialize input for \(builtin.id): expected an object"
+                sendError(to: caller, callerID, function: record.literal, InvocationError(.deserializationError, reason), traceContext: context)
+            }
+            return
+        }
+        builtin.handler(
+            BuiltinCall(caller: caller, input: input.isNull ? [:] : input) { [self] outcome in
+                guard let callerID else { return }
+                switch outcome {
+                case .success(let result): sendResult(to: caller, callerID, function: record.literal, result, traceContext: context)
+                case .failure(let error):
+                    counters.invocationsFailed &+= 1
+                    sendError(to: caller, callerID, function: record.literal, error, traceContext: context)
+                }
+            })
+    }
+
+    // MARK: Pieces
+
+    private func invalid(_ connection: WorkerConnection, _ callerID: UUIDBits?, _ reason: String) {
+        connection.dropped(reason)
+        guard let callerID else { return }
+        sendError(
+            to: connection.worker, callerID, function: Array(#""""#.utf8), InvocationError(.invalidMessage, "Invalid message: \(reason)"), traceContext: [])
+    }
+
+    func notFound(_ key: FunctionKey) -> InvocationError {
+        guard key.namespace != FunctionKey.defaultNamespace else { return InvocationError(.functionNotFound, "Function \(key.id) not found") }
+        let others = registry.functions.otherNamespaces(serving: key)
+        let hint = others.isEmpty ? "" : " It is registered in namespace(s): \(others.joined(separator: ", "))."
+        return InvocationError(.functionNotFound, "Function \(key.id) not found in namespace \(key.namespace).\(hint)")
+    }
+
+    private func tooLarge(_ size: Int, _ limit: Int) -> InvocationError {
+        InvocationError(.payloadTooLarge, "The message is \(size) bytes; this worker's SDK takes at most \(limit). Use channels for larger payloads")
+    }
+
+    /// `,"traceparent":…,"baggage":…` as the request had them, for the reply.
+    func traceContext(_ bytes: UnsafeRawBufferPointer, _ envelope: Envelope) -> [UInt8] {
+        guard envelope.traceparent.isPresent || envelope.baggage.isPresent else { return [] }
+        var text: [UInt8] = []
+        if envelope.traceparent.isPresent { text += Array(#","traceparent":"#.utf8) + Array(envelope.traceparent.of(bytes)) }
+        if envelope.baggage.isPresent { text += Array(#","baggage":"#.utf8) + Array(envelope.baggage.of(bytes)) }
+        return text
+    }
+
+    private static let nullBytes: StaticString = "null"
+    private static var null: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: nullBytes.utf8Start, count: 4) }
+}
+
+/// The function id of a request: a range of the message, or, in the rare case that it holds escapes, its decoded copy.
+private struct FunctionIDBytes {
+    private let range: UnsafeRawBufferPointer
+    private let decoded: String?
+
+    init?(literal span: ByteSpan, in bytes: UnsafeRawBufferPointer) {
+        guard span.length >= 2 else { return nil }
+        let literal = span.of(bytes)
+        guard literal[0] == UInt8(ascii: "\"") else { return nil }
+        range = UnsafeRawBufferPointer(rebasing: literal[1..<(literal.count &- 1)])
+        decoded = range.contains(UInt8(ascii: "\\")) ? JSONText.decodeString(literal) : nil
+    }
+
+    var text: String { decoded ?? String(decoding: range, as: UTF8.self) }
+    /// The raw bytes; they are the id itself unless it held escapes (`isDecoded`).
+    var bytes: UnsafeRawBufferPointer { range }
+    var isDecoded: Bool { decoded != nil }
+}
+
+/// Puts `_caller_worker_id` into an object payload (protocol.md §4.2).
+enum CallerStamp {
+    private static let key: StaticString = #""_caller_worker_id""#
+
+    /// Writes the object `data` with the caller's id as its last member; a value the client supplied is dropped.
+    static func write(_ data: UnsafeRawBufferPointer, caller: [UInt8], to buffer: inout ByteBuffer) {
+        if containsKey(data) {
+            return writeReplacing(data, caller: caller, to: &buffer)
+        }
+        var end = data.count &- 1
+        while end > 1, data[end &- 1] <= 0x20 { end &-= 1 }
+        buffer.writeBytes(UnsafeRawBufferPointer(rebasing: data[0..<end]))
+        append(caller, isFirst: data[end &- 1] == UInt8(ascii: "{"), to: &buffer)
+    }
+
+    /// Whether the key's text stands anywhere in `data`: a cheap test that is almost always negative.
+    private static func containsKey(_ data: UnsafeRawBufferPointer) -> Bool {
+        var from = data.baseAddress.unsafelyUnwrapped
+        let end = from + data.count
+        let length = key.utf8CodeUnitCount
+        while end - from >= length, let hit = memchr(from + 1, 0x5F, end - from - 1) {
+            // `hit` is an underscore: the key's second byte, behind its opening quote.
+            let start = UnsafeRawPointer(hit) - 1
+            if end - start >= length, memcmp(start, key.utf8Start, length) == 0 { return true }
+            from = UnsafeRawPointer(hit)
+        }
+        return false
+    }
+
+    private static func append(_ caller: [UInt8], isFirst: Bool, to buffer: inout ByteBuffer) {
+        if !isFirst { buffer.writeInteger(UInt8(ascii: ",")) }
+        buffer.writeStaticString(#""_caller_worker_id":""#)
+        buffer.writeBytes(caller)
+        buffer.writeStaticString(#""}"#)
+    }
+
+    /// Copies member by member, leaving out the one to be replaced.
+    private static func writeReplacing(_ data: UnsafeRawBufferPointer, caller: [UInt8], to buffer: inout ByteBuffer) {
+        var cursor = JSONCursor(data)
+        var isFirst = true
+        buffer.writeInteger(UInt8(ascii: "{"))
+        _ = cursor.consume(UInt8(ascii: "{"))
+        cursor.skipWhitespace()
+        while !cursor.consume(UInt8(ascii: "}")) && cursor.position < cursor.end {
+            cursor.skipWhitespace()
+            let start = cursor.position
+            _ = cursor.skipString()
+            let keyEnd = cursor.position
+            cursor.skipWhitespace()
+            _ = cursor.consume(UInt8(ascii: ":"))
+            _ = cursor.skipValue()
+            let end = cursor.position
+            if JSONText.decodeString(UnsafeRawBufferPointer(rebasing: data[start..<keyEnd])) != "_caller_worker_id" {
+                if !isFirst { buffer.writeInteger(UInt8(ascii: ",")) }
+                isFirst = false
+                buffer.writeBytes(UnsafeRawBufferPointer(rebasing: data[start..<end]))
+            }
+            cursor.skipWhitespace()
+            _ = cursor.consume(UInt8(ascii: ","))
+            cursor.skipWhitespace()
+        }
+        append(caller, isFirst: isFirst, to: &buffer)
+    }
+}
+
+extension ByteSpan {
+    /// Whether the member is absent or a string.
+    func isStringOrAbsent(in bytes: UnsafeRawBufferPointer) -> Bool {
+        !isPresent || bytes[Int(start)] == UInt8(ascii: "\"")
+    }
+}
+
+extension ByteBuffer {
+    @inline(__always)
+    mutating func writeUUID(_ id: UUIDBits) {
+        writeWithUnsafeMutableBytes(minimumWritableBytes: UUIDBits.textLength) { target in
+            id.write(to: target.baseAddress.unsafelyUnwrapped.assumingMemoryBound(to: UInt8.self))
+            return UUIDBits.textLength
+        }
+    }
+
+    /// Writes `name` and the member's bytes if it is present.
+    @inline(__always)
+    mutating func writeMember(_ name: StaticString, _ span: ByteSpan, of bytes: UnsafeRawBufferPointer) {
+        guard span.isPresent else { return }
+        writeStaticString(name)
+        writeBytes(span.of(bytes))
+    }
+}

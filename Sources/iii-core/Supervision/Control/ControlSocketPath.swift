@@ -1,0 +1,34 @@
+import Glibc
+
+/// Where the control socket of the engine on a port lives (spec §29.1).
+package enum ControlSocketPath {
+    /// `$XDG_RUNTIME_DIR/iii-core/<port>.sock`, else `/tmp/iii-core-<uid>/<port>.sock`.
+    package static func path(port: Int, environment: [String: String], uid: UInt32 = getuid()) -> String {
+        if let runtime = environment["XDG_RUNTIME_DIR"], runtime.hasPrefix("/") { return "\(runtime)/iii-core/\(port).sock" }
+        return "/tmp/iii-core-\(uid)/\(port).sock"
+    }
+
+    /// Fills a socket address; nil when the path is longer than the kernel takes (107 bytes).
+    static func address(_ path: String) -> sockaddr_un? {
+        var address = sockaddr_un()
+        address.sun_family = sa_family_t(AF_UNIX)
+        let bytes = Array(path.utf8)
+        guard bytes.count < MemoryLayout.size(ofValue: address.sun_path) else { return nil }
+        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: bytes) }
+        return address
+    }
+
+    static func connect(_ path: String) -> Int32? {
+        guard var address = address(path) else { return nil }
+        let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+        guard descriptor >= 0 else { return nil }
+        let status = withUnsafePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                Glibc.connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
+            }
+        }
+        if status == 0 { return descriptor }
+        close(descriptor)
+        return nil
+    }
+}

@@ -1,0 +1,53 @@
+import IIIConfiguration
+
+/// Renders children and engine for people.
+package enum FleetTable {
+    /// NAME PID STATE READY RESTARTS UPTIME CPU RSS LAST-EXIT
+    package static func ps(_ children: [ChildStatus]) -> String {
+        let header = ["NAME", "PID", "STATE", "READY", "RESTARTS", "UPTIME", "CPU", "RSS", "LAST-EXIT"]
+        let rows = children.map { child in
+            [
+                child.name, child.pid.map(String.init) ?? "-", child.state.rawValue, child.isReady ? "yes" : "no", String(child.restarts),
+                child.uptime.map(duration) ?? "-", child.cpuPercent.map { "\(oneDecimal($0))%" } ?? "-",
+                child.residentBytes.map { "\(oneDecimal(Double($0) / 1_048_576)) MiB" } ?? "-", child.lastExit ?? "-",
+            ]
+        }
+        return table([header] + rows)
+    }
+
+    package static func status(_ child: ChildStatus) -> String {
+        var lines = ["\(child.name): \(child.state.rawValue)" + (child.isCritical ? " (critical)" : "")]
+        if let pid = child.pid { lines.append("  pid:        \(pid), up \(child.uptime.map(duration) ?? "-")") }
+        if let listen = child.listen { lines.append("  listens on: \(listen)") }
+        lines.append("  restarts:   \(child.restarts)")
+        if let exit = child.lastExit { lines.append("  last exit:  \(exit)") }
+        if let error = child.lastError { lines.append("  last error: \(error)") }
+        if let next = child.nextStart { lines.append("  next start: in \(duration(next))") }
+        return lines.joined(separator: "\n")
+    }
+
+    package static func table(_ rows: [[String]]) -> String {
+        let columns = rows.first?.count ?? 0
+        let widths = (0..<columns).map { column in rows.map { $0[column].count }.max() ?? 0 }
+        return rows.map { row in
+            let cells = row.enumerated().map { index, cell in
+                index == columns - 1 ? cell : cell + String(repeating: " ", count: widths[index] - cell.count)
+            }
+            return cells.joined(separator: "  ")
+        }.joined(separator: "\n")
+    }
+
+    package static func duration(_ duration: Duration) -> String {
+        let seconds = duration.components.seconds
+        if seconds < 10 { return "\(oneDecimal(Double(duration.wholeMilliseconds) / 1000))s" }
+        if seconds < 60 { return "\(seconds)s" }
+        if seconds < 3600 { return "\(seconds / 60)m\(seconds % 60)s" }
+        if seconds < 86400 { return "\(seconds / 3600)h\(seconds / 60 % 60)m" }
+        return "\(seconds / 86400)d\(seconds / 3600 % 24)h"
+    }
+
+    private static func oneDecimal(_ value: Double) -> String {
+        let tenths = Int64((value * 10).rounded())
+        return "\(tenths / 10).\(abs(tenths % 10))"
+    }
+}

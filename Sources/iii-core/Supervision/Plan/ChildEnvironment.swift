@@ -1,0 +1,50 @@
+/// The environment a child starts with (spec §29.7).
+package struct ChildEnvironment: Sendable {
+    /// What the core was started with.
+    package var inherited: [String: String]
+    package var engineURL: String
+    package var enginePID: Int32
+
+    package init(inherited: [String: String], engineURL: String, enginePID: Int32) {
+        self.inherited = inherited
+        self.engineURL = engineURL
+        self.enginePID = enginePID
+    }
+
+    /// Marks the place the spawn shim overwrites with the child's pid.
+    package static let pidPlaceholder = String(repeating: " ", count: 20)
+
+    /// `KEY=value` strings, sorted. Descriptors: the listening socket first (3), then the lifeline.
+    ///
+    /// - Parameters:
+    ///   - token: the secret of this spawn; nil for commands of `iii-exec`.
+    ///   - listenerName: name of the socket passed as descriptor 3; nil when none is passed.
+    package func variables(for child: ChildSpecification, token: String?, listenerName: String?, extra: [String: String] = [:]) -> [String] {
+        var variables = inherited.filter { !Self.isWithheld($0.key) }
+        variables.merge(child.entry.environment) { $1 }
+        variables.merge(extra) { $1 }
+        variables["III_URL"] = engineURL
+        variables["III_ENGINE_URL"] = engineURL
+        variables["III_WORKER_NAME"] = child.name
+        variables["III_ENGINE_PID"] = String(enginePID)
+        variables["III_LIFELINE_FD"] = listenerName == nil ? "3" : "4"
+        if let token {
+            variables["III_BUILTIN_TOKEN"] = token
+            variables["III_BUILTIN_ROLE"] = child.role
+            // The multiplexer stamps and names each line, so a built-in need not.
+            variables["III_LOG_STREAM"] = "core"
+        }
+        if let listenerName {
+            variables["LISTEN_FDS"] = "1"
+            variables["LISTEN_FDNAMES"] = listenerName
+            variables["LISTEN_PID"] = Self.pidPlaceholder
+        }
+        return variables.map { "\($0.key)=\($0.value)" }.sorted()
+    }
+
+    /// What belongs to the core and to systemd, not to a child. Secrets of another spawn must not leak either.
+    private static func isWithheld(_ name: String) -> Bool {
+        name == "NOTIFY_SOCKET" || name == "JOURNAL_STREAM" || name.hasPrefix("LISTEN_") || name.hasPrefix("WATCHDOG_")
+            || name == "III_LOG_STREAM" || name.hasPrefix("III_BUILTIN_")
+    }
+}

@@ -1,0 +1,77 @@
+import IIIConfiguration
+import IIIProtocol
+
+/// What the supervisor asks of the engine. All closures are called on the supervisor's thread and must not block.
+package struct SupervisorHooks: Sendable {
+    /// A fresh secret for one spawn of `name`; the engine accepts it until the next spawn or revoke.
+    package var issueToken: @Sendable (_ name: String, _ role: String) -> String
+    package var revokeToken: @Sendable (_ name: String) -> Void
+    /// Send the protocol-level drain request; call the completion when it is answered or the link is gone.
+    package var drain: @Sendable (_ name: String, _ deadlineMilliseconds: Int, _ completion: @escaping @Sendable () -> Void) -> Void
+    /// Draining has begun: refuse new worker connections.
+    package var willShutDown: @Sendable () -> Void
+    /// The expanded config of an entry: set before its first spawn and at every change. `.null` means the entry has no
+    /// `config:` block, nil that the entry is gone.
+    package var configurationChanged: @Sendable (_ name: String, _ config: JSONValue?) -> Void
+    /// Applies the `iii-worker-manager` entries of a new configuration; an error text keeps the old configuration.
+    package var workerManagersChanged: @Sendable (_ entries: [WorkerEntry]) -> String?
+    /// All required children were ready for the first time.
+    package var becameReady: @Sendable () -> Void
+
+    package init(
+        issueToken: @escaping @Sendable (_ name: String, _ role: String) -> String,
+        revokeToken: @escaping @Sendable (_ name: String) -> Void = { _ in },
+        drain: @escaping @Sendable (_ name: String, _ milliseconds: Int, _ completion: @escaping @Sendable () -> Void) -> Void = { $2() },
+        willShutDown: @escaping @Sendable () -> Void = {},
+        configurationChanged: @escaping @Sendable (_ name: String, _ config: JSONValue?) -> Void = { _, _ in },
+        workerManagersChanged: @escaping @Sendable (_ entries: [WorkerEntry]) -> String? = { _ in nil },
+        becameReady: @escaping @Sendable () -> Void = {}
+    ) {
+        self.issueToken = issueToken
+        self.revokeToken = revokeToken
+        self.drain = drain
+        self.willShutDown = willShutDown
+        self.configurationChanged = configurationChanged
+        self.workerManagersChanged = workerManagersChanged
+        self.becameReady = becameReady
+    }
+}
+
+/// How one supervisor runs.
+package struct SupervisorOptions: Sendable {
+    /// What children are told to connect to, `ws://127.0.0.1:49134`.
+    package var engineURL: String
+    package var enginePort: Int
+    package var version: String
+    /// Watched and read again on reload; nil for the default configuration.
+    package var configPath: String?
+    package var only: [String] = []
+    package var except: [String] = []
+    package var logStyle = LogMultiplexer.Style()
+    /// Nil writes no console lines.
+    package var consoleDescriptor: Int32? = 1
+    /// Nil opens no control socket.
+    package var controlSocketPath: String?
+    package var environment: [String: String]
+    package var lookup: ExecutableLookup
+    /// What systemd passed, after the core has taken its own socket from it.
+    package var activation: SocketActivation
+    /// Off in tests, which share their process.
+    package var handlesSignals = true
+    /// Reap orphans; true for process 1 and for a subreaper.
+    package var adoptsOrphans = false
+    /// Start of the process on the monotonic clock, for the line `iii-core ready in … ms`.
+    package var startedAt = MonotonicClock.now
+
+    package init(
+        engineURL: String, enginePort: Int, version: String, environment: [String: String], lookup: ExecutableLookup,
+        activation: SocketActivation
+    ) {
+        self.engineURL = engineURL
+        self.enginePort = enginePort
+        self.version = version
+        self.environment = environment
+        self.lookup = lookup
+        self.activation = activation
+    }
+}

@@ -1,0 +1,103 @@
+import Glibc
+import IIIConfiguration
+import IIITelemetry
+
+// Reading the configuration again (spec §15, §22): an invalid one never harms what runs.
+extension SupervisorLoop {
+    func reload(cause: String) {
+        guard fleet.phase == .running else { return }
+        guard let path = options.configPath else {
+            record(error: "the engine runs on the default configuration; there is no file to reload")
+            return
+        }
+        logs.log(6, "reload: \(cause)")
+        notifier.reloading()
+        do {
+            try apply(try readPlan(path))
+            record(error: nil)
+        } catch {
+            let text = "\(error)"
+            logs.log(3, "reload: refused, the old configuration stays in force\n\(text)")
+            record(error: text)
+        }
+        notifier.ready(status: lastReload?.error == nil ? "configuration reloaded" : "reload refused, running on the old configuration")
+    }
+
+    private func record(error: String?) {
+        lastReload = (LogTimestamp.rfc3339(LogTimestamp.nowNanoseconds()), error)
+        if error == nil { logs.log(6, "reload: success") }
+    }
+
+    private func readPlan(_ path: String) throws(ConfigurationErrors) -> FleetPlan {
+        let configuration = try EngineConfiguration.load(
+            text: try ConfigurationFile.read(path), path: path, environment: options.environment, engineVersion: options.version)
+        return try .make(configuration: configuration, lookup: options.lookup, only: options.only, except: options.except)
+    }
+
+    /// Everything that can fail comes first; from the first change on nothing can.
+    private func apply(_ new: FleetPlan) throws(SupervisorError) {
+        let diff = ConfigurationDiff(from: plan.configuration, to: new.configuration)
+        logs.log(6, diff.summary)
+        if diff.isEmpty {
+            plan = new
+            return
+        }
+        let prepared = try sockets.prepare(new.children)
+        let managersDiffer =
+            plan.workerManagers.count != new.workerManagers.count
+            || zip(plan.workerManagers, new.workerManagers).contains { !$0.isEquivalent(to: $1) }
+        if managersDiffer, let problem = hooks.workerManagersChanged(new.workerManagers) {
+            sockets.discard(prepared)
+            throw SupervisorError(message: problem)
+        }
+        sockets.commit(prepared)
+        plan = new
+        for warning in new.configuration.warnings { logs.log(4, "\(new.configuration.path ?? "configuration"): \(warning)") }
+        let now = MonotonicClock.now
+        let wanted = Set(new.children.map(\.name))
+        for child in new.children where diff.changed.contains(child.name) { change(child, now) }
+        for name in fleet.names where !wanted.contains(name) { execute(fleet.remove(name, now: now)) }
+        for child in new.children where slots[child.name] == nil { admit(child) }
+        logs.setNames(new.children.map(\.name))
+        execute(fleet.start(now: now))
+    }
+
+    private func change(_ child: ChildSpecification, _ now: Duration) {
+        guard let slot = slots[child.name] else { return }
+        removeWatch(of: slot)
+        slot.specification = child
+        slot.nextStep = 0
+        slot.wasStoppedByRequest = false
+        addWatch(to: slot)
+        hooks.configurationChanged(child.name, child.entry.config ?? .null)
+        execute(fleet.change(child.name, to: child.member, now: now))
+    }
+}
+
+/// Reads a configuration file, with the error texts of spec §14.
+package enum ConfigurationFile {
+    package static let maximumBytes = 16_777_216
+
+    package static func read(_ path: String) throws(ConfigurationErrors) -> String {
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else {
+            if errno == ENOENT { throw .notFound(path: path) }
+            throw .unreadable(path: path, cause: ProcessSpawner.text(errno))
+        }
+        defer { close(descriptor) }
+        var bytes: [UInt8] = []
+        var buffer = [UInt8](repeating: 0, count: 65536)
+        while true {
+            let count = Glibc.read(descriptor, &buffer, buffer.count)
+            if count == 0 { break }
+            guard count > 0 else {
+                if errno == EINTR { continue }
+                throw .unreadable(path: path, cause: ProcessSpawner.text(errno))
+            }
+            bytes += buffer.prefix(count)
+            if bytes.count > maximumBytes { throw .unreadable(path: path, cause: "it has more than \(maximumBytes) bytes") }
+        }
+        guard let text = String(validating: bytes, as: UTF8.self) else { throw .unreadable(path: path, cause: "it is not UTF-8") }
+        return text
+    }
+}

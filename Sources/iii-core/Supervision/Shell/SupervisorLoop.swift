@@ -1,0 +1,276 @@
+import CSupervision
+import Glibc
+import IIIConfiguration
+import IIIProtocol
+import IIITelemetry
+
+/// The shell of `FleetMachine`: owns processes, pipes, timers, the control socket and the watches of one supervisor.
+///
+/// Everything runs on the thread that calls `run()`; the class is `@unchecked Sendable` only so that it may be made on
+/// another one before. Nothing here blocks: not the console (`ConsoleWriter`), not clients (bounded buffers).
+final class SupervisorLoop: @unchecked Sendable {
+    var plan: FleetPlan
+    let options: SupervisorOptions
+    let hooks: SupervisorHooks
+    let mailbox: Mailbox<Supervisor.Message>
+    let notifier: SystemdNotifier
+    var sockets: ListeningSockets
+    let control: ControlServer?
+    let loop = EventLoop()
+    let console: ConsoleWriter?
+    let logs: LogMultiplexer
+    let environment: ChildEnvironment
+    var fleet: FleetMachine
+    var slots: [String: ChildSlot] = [:]
+    var waiters: [Waiter] = []
+    var configWatch: ConfigWatch?
+    var lastReload: (at: String, error: String?)?
+    var lifeline: [Int32] = [-1, -1]
+    var isReady = false
+    private var signals: SignalPipe?
+    private var signalsSeen = 0
+    private var exitCode: Int32?
+    private var nextMemoryCheck: Duration?
+    private static let memoryCheckInterval: Duration = .seconds(5)
+
+    init(
+        plan: FleetPlan, options: SupervisorOptions, hooks: SupervisorHooks, mailbox: Mailbox<Supervisor.Message>,
+        notifier: SystemdNotifier, sockets: ListeningSockets
+    ) throws(SupervisorError) {
+        self.plan = plan
+        self.options = options
+        self.hooks = hooks
+        self.mailbox = mailbox
+        self.notifier = notifier
+        self.sockets = sockets
+        if let path = options.controlSocketPath { control = try ControlServer(path: path) } else { control = nil }
+        console = options.consoleDescriptor.map { ConsoleWriter(descriptor: $0) }
+        logs = LogMultiplexer(console: console, style: options.logStyle, pid: getpid())
+        environment = ChildEnvironment(inherited: options.environment, engineURL: options.engineURL, enginePID: getpid())
+        fleet = FleetMachine(seed: UInt64(truncatingIfNeeded: LogTimestamp.nowNanoseconds()))
+    }
+
+    func run() -> Int32 {
+        begin()
+        while exitCode == nil {
+            loop.turn(until: nextDeadline)
+            tick()
+        }
+        return end()
+    }
+
+    // MARK: Life
+
+    private func begin() {
+        _ = csup_pipe(&lifeline, 0)
+        if options.adoptsOrphans { _ = csup_become_subreaper() }
+        if options.handlesSignals {
+            let pipe = SignalPipe(withChildren: options.adoptsOrphans)
+            signals = pipe
+            loop.add(pipe.descriptor, .read) { [weak self] _, _ in pipe.take().forEach { self?.signalArrived($0) } }
+        }
+        loop.add(mailbox.descriptor, .read) { [weak self] _, _ in self?.readMailbox() }
+        control?.attach(to: loop) { [weak self] request, connection in self?.perform(request, for: connection) }
+        if let path = options.configPath {
+            let watch = ConfigWatch(path: path)
+            configWatch = watch
+            loop.add(watch.descriptor, .read) { _, _ in watch.received(now: MonotonicClock.now) }
+        }
+        for remark in plan.remarks { logs.log(6, remark) }
+        for name in plan.unavailable { logs.log(6, "\(name) is not part of this build; the engine runs without it") }
+        for warning in plan.configuration.warnings { logs.log(4, "\(plan.configuration.path ?? "configuration"): \(warning)") }
+        logs.setNames(plan.children.map(\.name))
+        for child in plan.children { admit(child) }
+        if options.adoptsOrphans { reapOrphans() }
+        execute(fleet.start(now: MonotonicClock.now))
+    }
+
+    private func end() -> Int32 {
+        logs.log(6, "iii-core stopped")
+        control?.shutDown()
+        for slot in slots.values { removeWatch(of: slot) }
+        sockets.closeAll()
+        // Only now: children see the lifeline end after they were asked to stop.
+        lifeline.forEach { close($0) }
+        signals = nil
+        console?.close(within: .seconds(1))
+        return exitCode ?? 0
+    }
+
+    func admit(_ child: ChildSpecification) {
+        let slot = ChildSlot(child)
+        slots[child.name] = slot
+        hooks.configurationChanged(child.name, child.entry.config ?? .null)
+        fleet.add(child.name, child.member, isDisabled: !child.isEnabled)
+        addWatch(to: slot)
+    }
+
+    // MARK: Time
+
+    private var nextDeadline: Duration? {
+        let watches = slots.values.compactMap { $0.watch?.deadline }
+        let others = [fleet.deadline, logs.deadline, configWatch?.deadline, memoryCheckDeadline] + waiters.map(\.deadline)
+        return (watches + others.compactMap { $0 }).min()
+    }
+
+    private var memoryCheckDeadline: Duration? {
+        guard slots.values.contains(where: { $0.process != nil && $0.specification.entry.resources.memoryMaximumMiB != nil }) else {
+            return nil
+        }
+        return nextMemoryCheck ?? MonotonicClock.now + Self.memoryCheckInterval
+    }
+
+    private func tick() {
+        let now = MonotonicClock.now
+        logs.flushPartialLines(now: now)
+        execute(fleet.timePassed(now: now))
+        if configWatch?.isDue(now: now) ?? false { reload(cause: "the configuration file has changed") }
+        for slot in slots.values where slot.watch?.isDue(now: now) ?? false { filesChanged(slot) }
+        checkMemory(now)
+        settleWaiters(now)
+    }
+
+    private func checkMemory(_ now: Duration) {
+        guard let due = memoryCheckDeadline else { return nextMemoryCheck = nil }
+        nextMemoryCheck = due
+        guard now >= due else { return }
+        nextMemoryCheck = now + Self.memoryCheckInterval
+        for slot in slots.values {
+            guard let limit = slot.specification.entry.resources.memoryMaximumMiB, let process = slot.process,
+                let usage = ProcessUsage.read(pid: process.pid, aliveFor: now - slot.startedAt), usage.residentBytes > Int64(limit) << 20
+            else { continue }
+            handle(slot.specification.name, .unresponsive("uses \(usage.residentBytes >> 20) MiB of at most \(limit)"))
+        }
+    }
+
+    // MARK: Messages and signals
+
+    private func readMailbox() {
+        for message in mailbox.take() {
+            switch message {
+            case .announced(let name): handle(name, .announced)
+            case .ready(let name): handle(name, .becameReady)
+            case .degraded(let name, let reason): handle(name, .degraded(reason))
+            case .unresponsive(let name): handle(name, .unresponsive("unresponsive"))
+            case .drained(let name, let generation): if slots[name]?.generation == generation { handle(name, .drained) }
+            case .signal(let number): signalArrived(number)
+            case .log(let priority, let text): logs.log(priority, text)
+            case .list(let completion): completion(statuses())
+            case .perform(let request, let completion): perform(request, completion)
+            }
+        }
+    }
+
+    private func signalArrived(_ number: Int32) {
+        switch number {
+        case SIGTERM, SIGINT:
+            signalsSeen += 1
+            if signalsSeen == 1, fleet.phase == .running {
+                shutDown(reason: "received \(ExitStatus.signalled(number))")
+            } else {
+                logs.log(4, "second signal: killing what is left")
+                killEverything()
+                exitCode = 128 + number
+            }
+        case SIGHUP: reload(cause: "received SIGHUP")
+        case SIGQUIT: dumpState()
+        case SIGCHLD: reapOrphans()
+        default: break
+        }
+    }
+
+    func shutDown(reason: String) {
+        logs.log(6, "\(reason): draining, \(FleetMachine.shutdownBudget.components.seconds) s at most")
+        execute(fleet.shutDown(exitCode: 0, reason: reason, now: MonotonicClock.now))
+    }
+
+    private func dumpState() {
+        for status in statuses() { logs.log(6, "state \(status.json.text)") }
+        logs.log(6, "state dropped_log_lines=\(console?.dropped ?? 0) waiting_requests=\(waiters.count)")
+    }
+
+    // MARK: Effects
+
+    func handle(_ name: String, _ event: ChildMachine.Event) {
+        execute(fleet.handle(name, event, now: MonotonicClock.now))
+    }
+
+    /// Effects that come of executing others are executed after them, in order.
+    func execute(_ effects: [FleetMachine.Effect]) {
+        let wasRunning = !isDraining
+        for effect in effects {
+            switch effect {
+            case .child(let name, let effect): execute(effect, for: name)
+            case .becameReady: reportReady()
+            case .removed(let name): dismiss(name)
+            case .shutdownComplete(let code): exitCode = exitCode ?? code
+            }
+        }
+        if wasRunning, fleet.phase != .running { beginDraining() }
+    }
+
+    private var isDraining = false
+
+    private func beginDraining() {
+        guard !isDraining else { return }
+        isDraining = true
+        notifier.stopping(extendBy: FleetMachine.shutdownBudget + .seconds(5))
+        hooks.willShutDown()
+    }
+
+    private func execute(_ effect: ChildMachine.Effect, for name: String) {
+        guard let slot = slots[name] else { return }
+        switch effect {
+        case .spawn: spawn(slot)
+        case .drain(let budget):
+            let generation = slot.generation
+            let mailbox = mailbox
+            hooks.drain(name, Int(clamping: budget.wholeMilliseconds)) { mailbox.post(.drained(name, generation: generation)) }
+        case .terminate: signal(slot, SIGTERM)
+        case .kill: signal(slot, SIGKILL)
+        case .entered(let state, let previous, let reason): entered(state, from: previous, reason: reason, slot)
+        case .intensityExceeded(let text): logs.log(3, "\(name): \(text)")
+        case .gaveUp(let isCritical, let reason):
+            logs.log(3, "\(name) gave up: \(reason)" + (isCritical ? "; it is critical, so the engine stops" : ""))
+        }
+    }
+
+    private func entered(_ state: ChildMachine.State, from previous: ChildMachine.State, reason: String, _ slot: ChildSlot) {
+        let name = slot.specification.name
+        let priority = state == .backoff || state == .degraded ? 4 : state == .failed ? 3 : 6
+        logs.log(priority, "\(name): \(previous.rawValue) → \(state.rawValue) (\(reason))")
+        if previous == .starting, state == .failed || (state == .backoff && fleet.children[name]?.restarts == 0) {
+            let lines = logs.lastLines(of: name, count: 20)
+            if !lines.isEmpty { logs.log(4, "\(name): its last lines were") }
+            for line in lines { logs.log(4, "    \(line.text)") }
+        }
+        if isReady, fleet.phase == .running { notifier.status(statusLine) }
+    }
+
+    private var statusLine: String {
+        let builtIns = slots.values.filter { $0.specification.isPrivileged && fleet.children[$0.specification.name]?.state != .disabled }
+        let ready = builtIns.count { fleet.children[$0.specification.name]?.state == .ready }
+        return "\(ready)/\(builtIns.count) built-ins ready"
+    }
+
+    private func reportReady() {
+        isReady = true
+        let elapsed = MonotonicClock.now - options.startedAt
+        logs.log(6, "iii-core ready in \(elapsed.wholeMilliseconds) ms")
+        notifier.ready(status: statusLine)
+        hooks.becameReady()
+    }
+
+    private func dismiss(_ name: String) {
+        if let slot = slots.removeValue(forKey: name) { removeWatch(of: slot) }
+        hooks.revokeToken(name)
+        hooks.configurationChanged(name, nil)
+        sockets.retain(only: Set(slots.keys))
+        logs.forget(name)
+        // Taken out and put back by two reloads in a row.
+        if fleet.phase == .running, let child = plan.child(name) {
+            admit(child)
+            execute(fleet.start(now: MonotonicClock.now))
+        }
+    }
+}

@@ -1,0 +1,141 @@
+import IIIProtocol
+import IIIWorker
+import Logging
+import NIOCore
+
+/// The `iii-http` core worker: binds the listener, owns the trigger type `http`, and turns requests into invocations.
+///
+/// It accepts connections only once the core has replayed all known triggers, so a restart shows no 404 in between. While
+/// the link is down it answers 503 and keeps its routes; what the core does not replay within `replayTime` after a
+/// reconnect is removed. On drain it stops accepting, answers what is in flight and then ends (http.md §20.1).
+public final class HTTPGateway: CoreWorker {
+    public static var role: String { "http" }
+
+    private let core: GatewayCore<WorkerLink>
+    private let context: CoreWorkerContext
+    private let configuration: Configuration
+    private var listener: (any Channel)?
+    private var areRoutesReplayed = false
+    private var hasConnectedBefore = false
+    /// Counts link sessions; a route carries the one that registered it.
+    private var generation: UInt64 = 1
+
+    /// Far more than the core needs to replay its largest permitted table.
+    private static let replayTime = TimeAmount.seconds(5)
+    /// Cheap and known to every core: its answer shows that everything sent before it has arrived.
+    private static let barrier = FunctionID("core::metrics::snapshot")
+
+    /// Opaque outside: the settings of the entry.
+    public struct Configuration: Sendable {
+        package let values: HTTPConfiguration
+    }
+
+    public static func configuration(from json: JSONValue) throws -> Configuration {
+        do { return Configuration(values: try HTTPConfiguration(json: json)) } catch { throw ConfigurationError(error.message) }
+    }
+
+    public init(configuration: Configuration, context: CoreWorkerContext) throws {
+        self.configuration = configuration
+        self.context = context
+        core = GatewayCore(
+            configuration: configuration.values, link: context.link, eventLoop: context.eventLoop, channelKey: context.channelKey,
+            logger: context.logger)
+        for warning in configuration.values.warnings { context.logger.warning("\(warning)") }
+        if configuration.values.isPublic {
+            context.logger.warning("iii-http listens on a public address without TLS; put a proxy in front or set host to 127.0.0.1")
+        }
+        listen()
+    }
+
+    public func registerTriggerTypes(on link: WorkerLink) {
+        link.registerTriggerType(
+            HTTPTriggerType.declaration,
+            register: { [self] binding throws(InvocationError) in try register(binding) },
+            unregister: { [self] triggerID in unregister(triggerID) })
+    }
+
+    /// The gateway offers no functions; the routes it was told about are complete when the barrier comes back.
+    public func registerFunctions(on link: WorkerLink) { awaitReplay(link) }
+
+    public func linkStateChanged(isConnected: Bool) {
+        guard isConnected else {
+            hasConnectedBefore = true
+            return
+        }
+        guard hasConnectedBefore else { return }
+        generation += 1
+        let replayed = generation
+        let bound = NIOLoopBound(self, eventLoop: context.eventLoop)
+        context.eventLoop.scheduleTask(in: Self.replayTime) { bound.value.removeRoutes(before: replayed) }
+        if !areRoutesReplayed { awaitReplay(context.link) }
+    }
+
+    public func drain(deadline: NIODeadline, completion: @escaping () -> Void) {
+        listener?.close(promise: nil)
+        let latest = min(deadline, .now() + configuration.values.shutdownGrace)
+        core.drain(deadline: latest, completion: completion)
+    }
+
+    // MARK: Triggers
+
+    private func register(_ binding: TriggerBinding) throws(InvocationError) {
+        switch try TriggerConfiguration(binding, generation: generation) {
+        case .unsupportedMethod(let method):
+            context.logger.warning("Unsupported HTTP method: \(method)", metadata: ["trigger_id": "\(binding.id)"])
+            unregister(binding.id)
+        case .route(let route):
+            do { try core.routes.add(route) } catch { throw TriggerConfiguration.refusal(error.message) }
+            context.logger.info("[REGISTERED] Endpoint \(route.description) → \(route.functionID.text)")
+        }
+    }
+
+    private func unregister(_ triggerID: String) {
+        guard let route = core.routes.remove(triggerID: triggerID) else { return }
+        context.logger.info("Unregistering router \(route.method.name):\(route.pattern.key)")
+    }
+
+    private func removeRoutes(before generation: UInt64) {
+        // Another reconnect has happened since: its own timer decides.
+        guard generation == self.generation, context.link.isConnected else { return }
+        for route in core.routes.removeRoutes(registeredBefore: generation) {
+            context.logger.info("Unregistering router \(route.method.name):\(route.pattern.key)")
+        }
+    }
+
+    // MARK: Listening
+
+    private func listen() {
+        let bound = NIOLoopBound(self, eventLoop: context.eventLoop)
+        HTTPListener.open(core, inherited: InheritedSockets.current().descriptor(named: "http")).whenComplete { result in
+            let gateway = bound.value
+            switch result {
+            case .success(let channel): gateway.bound(channel)
+            case .failure(let error): gateway.context.fail(HTTPListener.message(for: error, gateway.configuration.values))
+            }
+        }
+    }
+
+    private func bound(_ channel: any Channel) {
+        listener = channel
+        let port = channel.localAddress?.port ?? configuration.values.port
+        context.logger.info("API listening on address: \(configuration.values.host):\(port)")
+        acceptIfReady()
+    }
+
+    private func awaitReplay(_ link: WorkerLink) {
+        link.call(Self.barrier, timeout: Self.replayTime, writeData: { $0.writeStaticString("{}") }) { [self] outcome in
+            // Any answer will do, even an error; only a lost link proves nothing.
+            if case .failure(let error) = outcome, error.code == ErrorCode.disconnected.rawValue { return }
+            areRoutesReplayed = true
+            acceptIfReady()
+        }
+    }
+
+    private func acceptIfReady() {
+        guard let listener, areRoutesReplayed, !core.isDraining else { return }
+        listener.setOption(.autoRead, value: true).whenFailure { [logger = context.logger] error in
+            logger.error("cannot accept connections", metadata: ["error": "\(error)"])
+        }
+        context.ready()
+    }
+}

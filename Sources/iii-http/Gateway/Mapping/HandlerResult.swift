@@ -1,0 +1,82 @@
+import IIIProtocol
+
+/// Where status, headers and body stand in the JSON text that a handler returned (http.md §10.2). Nothing is decoded yet.
+struct HandlerResult {
+    /// nil: not deliverable as final status (1xx).
+    private(set) var status: Int? = 200
+    /// A JSON object or array, in whole.
+    private(set) var headers: Range<Int>?
+    /// nil: the member is missing, which means `{}`.
+    private(set) var body: Range<Int>?
+
+    /// `text` is one JSON value. Anything but an object means 200 with body `{}`: a plain return value is never the body.
+    init(_ text: UnsafeRawBufferPointer) {
+        JSONMembers.forEach(in: text) { key, value in
+            switch key.count {
+            case 4 where key.elementsEqual("body".utf8): body = value
+            case 7 where key.elementsEqual("headers".utf8): headers = value
+            case 11 where key.elementsEqual("status_code".utf8): status = Self.status(UnsafeRawBufferPointer(rebasing: text[value]))
+            default: break
+            }
+        }
+    }
+
+    /// Baseline rules: only a non-negative integer counts, what is outside 100…999 falls back to 200.
+    private static func status(_ text: UnsafeRawBufferPointer) -> Int? {
+        guard !text.isEmpty, text.count <= 18 else { return 200 }
+        var value = 0
+        for byte in text {
+            guard byte &- 0x30 < 10 else { return 200 }
+            value = value * 10 + Int(byte &- 0x30)
+        }
+        if value >= 100, value < 200 { return nil }
+        return value >= 200 && value <= 999 ? value : 200
+    }
+}
+
+/// Walks the members of a JSON object without decoding values.
+enum JSONMembers {
+    /// Calls `body` with the unescaped key and the byte range of the value. A text that is not an object has no members.
+    @inline(__always)
+    static func forEach(in text: UnsafeRawBufferPointer, _ body: (UnsafeRawBufferPointer, Range<Int>) -> Void) {
+        var cursor = JSONCursor(text)
+        cursor.skipWhitespace()
+        guard cursor.consume(UInt8(ascii: "{")) else { return }
+        cursor.skipWhitespace()
+        while cursor.position < cursor.end, cursor.peek != UInt8(ascii: "}") {
+            let keyStart = cursor.position
+            guard let hasEscape = cursor.skipString() else { return }
+            let literal = UnsafeRawBufferPointer(rebasing: text[keyStart..<cursor.position])
+            cursor.skipWhitespace()
+            guard cursor.consume(UInt8(ascii: ":")) else { return }
+            cursor.skipWhitespace()
+            let start = cursor.position
+            guard cursor.skipValue() else { return }
+            let value = start..<cursor.position
+            if hasEscape, var key = JSONText.decodeString(literal) {
+                key.withUTF8 { body(UnsafeRawBufferPointer($0), value) }
+            } else {
+                body(UnsafeRawBufferPointer(rebasing: literal[1..<(literal.count - 1)]), value)
+            }
+            cursor.skipWhitespace()
+            _ = cursor.consume(UInt8(ascii: ","))
+            cursor.skipWhitespace()
+        }
+    }
+
+    /// Calls `body` with the byte range of every element. A text that is not an array has none.
+    static func forEachElement(in text: UnsafeRawBufferPointer, _ body: (Range<Int>) -> Void) {
+        var cursor = JSONCursor(text)
+        cursor.skipWhitespace()
+        guard cursor.consume(UInt8(ascii: "[")) else { return }
+        cursor.skipWhitespace()
+        while cursor.position < cursor.end, cursor.peek != UInt8(ascii: "]") {
+            let start = cursor.position
+            guard cursor.skipValue() else { return }
+            body(start..<cursor.position)
+            cursor.skipWhitespace()
+            _ = cursor.consume(UInt8(ascii: ","))
+            cursor.skipWhitespace()
+        }
+    }
+}

@@ -1,0 +1,105 @@
+import NIOHTTP1
+
+/// What one pass over a request head tells: framing checks that the decoder leaves to us, and the few headers that decide.
+package struct RequestFacts {
+    package private(set) var isJSON = false
+    package private(set) var contentLength: Int?
+    package private(set) var hasBody = false
+    package private(set) var expectsContinue = false
+    package private(set) var hasUpgrade = false
+    package private(set) var isPreflight = false
+    package private(set) var origin: String?
+    package private(set) var requestedHeaders: String?
+    package private(set) var traceparent: String?
+    package private(set) var baggage: String?
+
+    private var hostCount = 0
+    private var hasTransferEncoding = false
+    private var hasChunkedCoding = false
+    private var hasConflictingLength = false
+    private var hasRequestMethod = false
+
+    /// Longest accepted request target in bytes (http.md §20.4).
+    package static let maximumTargetBytes = 16 * 1024
+
+    /// Reads `head`; throws the answer for a request that must not be served. The connection is to be closed then.
+    package init(_ head: HTTPRequestHead) throws(GatewayError) {
+        guard head.uri.utf8.count <= Self.maximumTargetBytes else { throw .targetTooLong }
+        for (name, value) in head.headers { note(name, value) }
+        if hasConflictingLength { throw .badRequest("conflicting content-length headers") }
+        if hasTransferEncoding {
+            if contentLength != nil { throw .badRequest("content-length together with transfer-encoding") }
+            // Anything but chunked alone cannot be framed here, and a proxy in front might frame it otherwise.
+            if !hasChunkedCoding { throw .badRequest("unsupported transfer-encoding") }
+            if head.version.minor == 0 { throw .badRequest("transfer-encoding in an HTTP/1.0 request") }
+        }
+        if head.version.minor >= 1, hostCount != 1 {
+            throw .badRequest(hostCount == 0 ? "missing host header" : "more than one host header")
+        }
+        if hostCount > 1 { throw .badRequest("more than one host header") }
+        if head.version.minor == 0 { expectsContinue = false }
+        hasBody = hasTransferEncoding || (contentLength ?? 0) > 0
+        isPreflight = origin != nil && hasRequestMethod
+    }
+
+    private mutating func note(_ name: String, _ value: String) {
+        var name = name
+        name.withUTF8 { note(UnsafeRawBufferPointer($0), value) }
+    }
+
+    /// The length is looked at first, so that most headers cost one comparison.
+    private mutating func note(_ name: UnsafeRawBufferPointer, _ value: String) {
+        switch name.count {
+        case 4 where ASCII.equals(name, "host"): hostCount += 1
+        case 6:
+            if ASCII.equals(name, "origin") { origin = value } else if ASCII.equals(name, "expect") { noteExpectation(value) }
+        case 7:
+            if ASCII.equals(name, "baggage") {
+                baggage = value.isEmpty ? nil : value
+            } else if ASCII.equals(name, "upgrade") {
+                hasUpgrade = true
+            }
+        case 11 where ASCII.equals(name, "traceparent"): traceparent = value.isEmpty ? nil : value
+        case 12 where ASCII.equals(name, "content-type"): isJSON = Self.isJSON(value)
+        case 14 where ASCII.equals(name, "content-length"): noteLength(value)
+        case 17 where ASCII.equals(name, "transfer-encoding"): noteCoding(value)
+        case 29 where ASCII.equals(name, "access-control-request-method"): hasRequestMethod = true
+        case 30 where ASCII.equals(name, "access-control-request-headers"): requestedHeaders = value
+        default: break
+        }
+    }
+
+    private mutating func noteExpectation(_ value: String) {
+        var value = value
+        expectsContinue = value.withUTF8 { ASCII.equals(UnsafeRawBufferPointer($0), "100-continue") }
+    }
+
+    private mutating func noteLength(_ value: String) {
+        guard !value.isEmpty, value.utf8.allSatisfy({ $0 &- 0x30 < 10 }), let length = Int(value) else {
+            hasConflictingLength = true
+            return
+        }
+        if let known = contentLength, known != length { hasConflictingLength = true }
+        contentLength = length
+    }
+
+    private mutating func noteCoding(_ value: String) {
+        // A second transfer-encoding header is a list of two codings, which is not "chunked alone" either.
+        var value = value
+        hasChunkedCoding = !hasTransferEncoding && value.withUTF8 { ASCII.equals(UnsafeRawBufferPointer($0), "chunked") }
+        hasTransferEncoding = true
+    }
+
+    /// `application/json` anywhere in the value, or a media type with the suffix `+json`; letter case is ignored (§7.2).
+    private static func isJSON(_ value: String) -> Bool {
+        var value = value
+        return value.withUTF8 { text in
+            let bytes = UnsafeRawBufferPointer(text)
+            if ASCII.contains(bytes, "application/json") { return true }
+            let end = bytes.firstIndex(of: UInt8(ascii: ";")) ?? bytes.count
+            let mediaType = ASCII.trimmed(UnsafeRawBufferPointer(rebasing: bytes[..<end]))
+            guard mediaType.count > 5 else { return false }
+            return ASCII.equals(UnsafeRawBufferPointer(rebasing: mediaType[(mediaType.count - 5)...]), "+json")
+        }
+    }
+}

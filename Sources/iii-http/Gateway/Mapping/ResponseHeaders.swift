@@ -1,0 +1,96 @@
+import IIIProtocol
+import NIOCore
+
+/// Writes a handler's headers as header lines and notes what decides about the body (http.md §10.2).
+///
+/// Array form: every string is split at its first colon and duplicates are all sent. Object form: string values, and beyond
+/// the baseline numbers, booleans and arrays of strings (§20.19). Names go out in lower case. What would break the framing
+/// (hop-by-hop fields, `content-length`), names that are no tokens and values with control characters are left out.
+struct ResponseHeaders {
+    private let cors: CORSPolicy
+    /// The first content type decides how the body is written.
+    private(set) var hasContentType = false
+    private(set) var hasDate = false
+
+    init(cors: CORSPolicy) { self.cors = cors }
+
+    /// `text` is the JSON of the `headers` member; a value of another kind than array or object means no headers.
+    mutating func write(_ text: UnsafeRawBufferPointer, to buffer: inout ByteBuffer) {
+        if text.first == UInt8(ascii: "[") {
+            JSONMembers.forEachElement(in: text) { range in
+                Self.withString(UnsafeRawBufferPointer(rebasing: text[range])) { line in
+                    guard let colon = line.firstIndex(of: UInt8(ascii: ":")) else { return }
+                    let name = ASCII.trimmed(UnsafeRawBufferPointer(rebasing: line[..<colon]))
+                    write(name, UnsafeRawBufferPointer(rebasing: line[(colon + 1)...]), to: &buffer)
+                }
+            }
+            return
+        }
+        JSONMembers.forEach(in: text) { name, range in
+            let value = UnsafeRawBufferPointer(rebasing: text[range])
+            switch value.first {
+            case UInt8(ascii: "\""): Self.withString(value) { write(name, $0, to: &buffer) }
+            case UInt8(ascii: "["):
+                JSONMembers.forEachElement(in: value) { element in
+                    Self.withString(UnsafeRawBufferPointer(rebasing: value[element])) { write(name, $0, to: &buffer) }
+                }
+            case UInt8(ascii: "{"), UInt8(ascii: "n"), nil: break
+            default: write(name, value, to: &buffer)
+            }
+        }
+    }
+
+    private mutating func write(_ name: UnsafeRawBufferPointer, _ rawValue: UnsafeRawBufferPointer, to buffer: inout ByteBuffer) {
+        let value = ASCII.trimmed(rawValue)
+        guard Self.isToken(name), Self.isFieldValue(value), !Self.belongsToFraming(name), !cors.overrides(name) else { return }
+        if ASCII.equals(name, "content-type") { hasContentType = true }
+        if ASCII.equals(name, "date") { hasDate = true }
+        buffer.writeLowercased(name)
+        buffer.writeStaticString(": ")
+        buffer.writeBytes(value)
+        buffer.writeStaticString("\r\n")
+    }
+
+    /// Calls `body` with the text of a JSON string; other values are skipped.
+    @inline(__always)
+    static func withString(_ literal: UnsafeRawBufferPointer, _ body: (UnsafeRawBufferPointer) -> Void) {
+        guard literal.count >= 2, literal[0] == UInt8(ascii: "\"") else { return }
+        let inner = UnsafeRawBufferPointer(rebasing: literal[1..<(literal.count - 1)])
+        guard inner.contains(UInt8(ascii: "\\")) else {
+            body(inner)
+            return
+        }
+        guard var text = JSONText.decodeString(literal) else { return }
+        text.withUTF8 { body(UnsafeRawBufferPointer($0)) }
+    }
+
+    /// RFC 9110 §5.6.2.
+    static func isToken(_ bytes: UnsafeRawBufferPointer) -> Bool {
+        guard !bytes.isEmpty else { return false }
+        for byte in bytes {
+            let isLetter = (byte | 0x20) &- 0x61 < 26
+            let isDigit = byte &- 0x30 < 10
+            guard isLetter || isDigit || tokenMarks.contains(byte) else { return false }
+        }
+        return true
+    }
+
+    private static let tokenMarks: Set<UInt8> = Set("!#$%&'*+-.^_`|~".utf8)
+
+    private static func isFieldValue(_ bytes: UnsafeRawBufferPointer) -> Bool {
+        for byte in bytes where byte < 0x20 && byte != 0x09 || byte == 0x7F { return false }
+        return true
+    }
+
+    private static func belongsToFraming(_ name: UnsafeRawBufferPointer) -> Bool {
+        switch name.count {
+        case 2: ASCII.equals(name, "te")
+        case 7: ASCII.equals(name, "trailer") || ASCII.equals(name, "upgrade")
+        case 10: ASCII.equals(name, "connection") || ASCII.equals(name, "keep-alive")
+        case 14: ASCII.equals(name, "content-length")
+        case 16: ASCII.equals(name, "proxy-connection")
+        case 17: ASCII.equals(name, "transfer-encoding")
+        default: false
+        }
+    }
+}

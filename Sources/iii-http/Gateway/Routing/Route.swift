@@ -1,0 +1,64 @@
+import IIIProtocol
+import IIIWorker
+
+/// One registered `http` trigger, with everything a request needs already in wire form. Immutable.
+///
+/// In-flight requests hold the route they matched, so removal or replacement never disturbs them (http.md §4.5).
+package final class Route: Sendable {
+    package let triggerID: String
+    package let method: RouteMethod
+    package let pattern: RoutePattern
+    package let functionID: FunctionID
+    package let condition: FunctionID?
+    /// Raw JSON, delivered beside the payload (http.md §18.7).
+    package let metadata: [UInt8]?
+    package let namespace: String?
+    /// Which link session registered it, see `RouteTable.removeRoutes(registeredBefore:)`.
+    package let generation: UInt64
+
+    /// `"<name>":` for every parameter of the pattern.
+    let parameterKeys: [[UInt8]]
+    /// `,"path":…,"method":…` for requests of the route's own method, and for HEAD served by a GET route.
+    private let ownPathMembers: [UInt8]
+    private let headPathMembers: [UInt8]
+    private let ownTriggerMember: [UInt8]
+    private let headTriggerMember: [UInt8]
+
+    package init(
+        triggerID: String, method: RouteMethod, pattern: RoutePattern, functionID: FunctionID, condition: FunctionID? = nil,
+        metadata: [UInt8]? = nil, namespace: String? = nil, generation: UInt64 = 0
+    ) {
+        self.triggerID = triggerID
+        self.method = method
+        self.pattern = pattern
+        self.functionID = functionID
+        self.condition = condition
+        self.metadata = metadata
+        self.namespace = namespace
+        self.generation = generation
+        parameterKeys = pattern.parameterNames.map { JSONText.string($0) + [UInt8(ascii: ":")] }
+        let path = String(decoding: JSONText.string(pattern.registered), as: UTF8.self)
+        func members(_ method: RouteMethod) -> [UInt8] { Array(",\"path\":\(path),\"method\":\"\(method.name)\"".utf8) }
+        func trigger(_ method: RouteMethod) -> [UInt8] {
+            Array(",\"trigger\":{\"type\":\"http\",\"path\":\(path),\"method\":\"\(method.name)\"}".utf8)
+        }
+        ownPathMembers = members(method)
+        headPathMembers = method == .get ? members(.head) : ownPathMembers
+        ownTriggerMember = trigger(method)
+        headTriggerMember = method == .get ? trigger(.head) : ownTriggerMember
+    }
+
+    func pathMembers(isHead: Bool) -> [UInt8] { isHead ? headPathMembers : ownPathMembers }
+
+    func triggerMember(isHead: Bool) -> [UInt8] { isHead ? headTriggerMember : ownTriggerMember }
+
+    /// `GET /users/:id`, for messages; the path as registered.
+    package var description: String { "\(method.name) \(pattern.registered)" }
+}
+
+/// What matching a path found: the route and where its parameters stand in the path.
+package struct RouteMatch {
+    package let route: Route
+    /// Byte ranges in the matched path, in order of `pattern.parameterNames`.
+    package let captures: [Range<Int>]
+}

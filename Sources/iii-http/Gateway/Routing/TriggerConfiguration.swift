@@ -1,0 +1,34 @@
+import IIIProtocol
+import IIIWorker
+
+/// What a registered `http` trigger asks for (http.md §4.2).
+package enum TriggerConfiguration: Sendable {
+    case route(Route)
+    /// A method outside the seven: accepted and never routed.
+    case unsupportedMethod(String)
+
+    /// Reads a binding. Throws the text that its worker is to see.
+    package init(_ binding: TriggerBinding, generation: UInt64) throws(InvocationError) {
+        guard let path = binding.config["api_path"]?.string else { throw Self.refusal("api_path is required for http triggers") }
+        // Middleware usually guards a route. Serving such a route without it would open it to everyone.
+        if let middleware = binding.config["middleware_function_ids"]?.array, middleware.contains(where: { $0.string != nil }) {
+            throw Self.refusal("middleware_function_ids is not supported by this version of iii-http; the route was not opened")
+        }
+        let methodName = binding.config["http_method"]?.string ?? "GET"
+        guard let method = RouteMethod(name: methodName) else {
+            self = .unsupportedMethod(methodName.uppercased())
+            return
+        }
+        let pattern: RoutePattern
+        do { pattern = try RoutePattern(path) } catch { throw Self.refusal(error.message) }
+        self = .route(
+            Route(
+                triggerID: binding.id, method: method, pattern: pattern, functionID: binding.functionID,
+                condition: binding.config["condition_function_id"]?.string.map { FunctionID($0) }, metadata: binding.metadata,
+                namespace: binding.namespace, generation: generation))
+    }
+
+    package static func refusal(_ message: String) -> InvocationError {
+        InvocationError(code: "trigger_registration_failed", message: message)
+    }
+}

@@ -1,0 +1,146 @@
+import IIIWorker
+import Logging
+import NIOCore
+
+/// What all connections of one gateway share: routes, admission, timers, the link, and the list of pending flushes.
+///
+/// Confined to one event loop, the one that also serves the link to the core, so a request crosses no thread. Limits:
+/// `max_connections` (10 000), `concurrency_request_limit` (1024) with `concurrency_queue_limit` (4 ×) waiting.
+/// While draining, idle connections are closed and every response carries `connection: close`.
+final class GatewayCore<Link: FunctionLink> {
+    let configuration: HTTPConfiguration
+    let link: Link
+    let eventLoop: any EventLoop
+    let logger: Logger
+    let references: ChannelRefMint
+    var routes = RouteTable()
+    var writer: ResponseWriter
+
+    private(set) var headTimers: DeadlineQueue<HTTPConnection<Link>>
+    private(set) var idleTimers: DeadlineQueue<HTTPConnection<Link>>
+    private(set) var requestTimers: DeadlineQueue<HTTPConnection<Link>>
+    private(set) var graceTimers: DeadlineQueue<HTTPConnection<Link>>
+    private(set) var lingerTimers: DeadlineQueue<HTTPConnection<Link>>
+
+    private(set) var isDraining = false
+    private var connections: [ObjectIdentifier: HTTPConnection<Link>] = [:]
+    private var onDrained: (() -> Void)?
+
+    private var limit: ConcurrencyLimit<HTTPConnection<Link>>
+    private var releasesToGrant = 0
+    private var isGranting = false
+
+    private var dirty: [HTTPConnection<Link>] = []
+    private var isFlushScheduled = false
+
+    /// How long a client may take to read its last response before the connection is torn down.
+    private static var lingerTime: TimeAmount { .seconds(2) }
+
+    init(configuration: HTTPConfiguration, link: Link, eventLoop: any EventLoop, channelKey: [UInt8], logger: Logger) {
+        self.configuration = configuration
+        self.link = link
+        self.eventLoop = eventLoop
+        self.logger = logger
+        references = ChannelRefMint(key: channelKey)
+        writer = ResponseWriter(cors: configuration.cors, errorFormat: configuration.errorFormat)
+        limit = ConcurrencyLimit(limit: configuration.concurrencyLimit, queueLimit: configuration.concurrencyQueueLimit)
+        headTimers = DeadlineQueue(eventLoop: eventLoop, length: configuration.headerTimeout) { $0.headTimeExpired() }
+        idleTimers = DeadlineQueue(eventLoop: eventLoop, length: configuration.idleTimeout) { $0.idleTimeExpired() }
+        requestTimers = DeadlineQueue(eventLoop: eventLoop, length: configuration.requestTimeout) { $0.requestTimeExpired() }
+        let grace = min(configuration.nullResultGrace, configuration.requestTimeout)
+        graceTimers = DeadlineQueue(eventLoop: eventLoop, length: grace) { $0.graceTimeExpired() }
+        lingerTimers = DeadlineQueue(eventLoop: eventLoop, length: Self.lingerTime) { $0.lingerTimeExpired() }
+    }
+
+    // MARK: Connections
+
+    var connectionCount: Int { connections.count }
+
+    /// False when the gateway has as many connections as it may have.
+    func opened(_ connection: HTTPConnection<Link>) -> Bool {
+        guard connections.count < configuration.maximumConnections else { return false }
+        connections[ObjectIdentifier(connection)] = connection
+        return true
+    }
+
+    func closed(_ connection: HTTPConnection<Link>) {
+        connections[ObjectIdentifier(connection)] = nil
+        reportIfDrained()
+    }
+
+    /// Closes idle connections, lets requests in flight finish until `deadline`, then tears down what is left.
+    func drain(deadline: NIODeadline, completion: @escaping () -> Void) {
+        isDraining = true
+        onDrained = completion
+        for connection in Array(connections.values) { connection.drain() }
+        reportIfDrained()
+        guard onDrained != nil else { return }
+        let bound = NIOLoopBound(self, eventLoop: eventLoop)
+        eventLoop.scheduleTask(deadline: deadline) { bound.value.abort() }
+    }
+
+    private func abort() {
+        for connection in Array(connections.values) { connection.abort() }
+        connections.removeAll()
+        reportIfDrained()
+    }
+
+    private func reportIfDrained() {
+        guard isDraining, connections.isEmpty, let completion = onDrained else { return }
+        onDrained = nil
+        completion()
+    }
+
+    // MARK: Admission
+
+    func acquirePlace(_ connection: HTTPConnection<Link>) -> ConcurrencyLimit<HTTPConnection<Link>>.Admission {
+        limit.acquire(connection)
+    }
+
+    func withdraw(_ connection: HTTPConnection<Link>) { limit.withdraw(connection) }
+
+    /// Iterative: a granted request may end at once and give its place back while this still runs.
+    func releasePlace() {
+        releasesToGrant += 1
+        guard !isGranting else { return }
+        isGranting = true
+        while releasesToGrant > 0 {
+            releasesToGrant -= 1
+            limit.release()?.placeGranted()
+        }
+        isGranting = false
+    }
+
+    // MARK: Clock
+
+    /// Lower-case hexadecimal of the low 48 bits of the Unix time in nanoseconds (http.md §11); also in the log line.
+    func makeErrorID() -> String { String(HTTPDate.now().nanoseconds & 0xFFFF_FFFF_FFFF, radix: 16) }
+
+    /// Until when the channels of a request that starts now may be opened: its deadline and a little for the way.
+    func referenceDeadline() -> UInt64 {
+        let milliseconds = HTTPDate.now().nanoseconds / 1_000_000
+        return milliseconds &+ UInt64(configuration.requestTimeout.nanoseconds / 1_000_000) &+ 10_000
+    }
+
+    // MARK: Flushing
+
+    /// Flushes `connection` once at the end of this turn of the loop, after all reads of the same wake-up.
+    func scheduleFlush(_ connection: HTTPConnection<Link>) {
+        dirty.append(connection)
+        guard !isFlushScheduled else { return }
+        isFlushScheduled = true
+        let bound = NIOLoopBound(self, eventLoop: eventLoop)
+        eventLoop.execute { bound.value.flushAll() }
+    }
+
+    private func flushAll() {
+        isFlushScheduled = false
+        var batch: [HTTPConnection<Link>] = []
+        swap(&batch, &dirty)
+        for connection in batch { connection.flush() }
+        if dirty.isEmpty {
+            batch.removeAll(keepingCapacity: true)
+            dirty = batch
+        }
+    }
+}

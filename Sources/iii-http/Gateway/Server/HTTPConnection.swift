@@ -1,0 +1,287 @@
+import NIOCore
+import NIOHTTP1
+
+/// One client connection: turns decoded request parts into invocations and writes the responses in order.
+///
+/// One request is in work at a time; parts of pipelined successors wait in `parts` and reading stops meanwhile, so at most
+/// one burst of reads is held. Responses are appended to one outgoing buffer that is flushed once per turn of the loop.
+/// A completion that comes after its exchange has ended (deadline, client gone) is recognised by the exchange number and
+/// dropped. Confined to the gateway's event loop. The spec: http.md §6, §12, §14 and §20.1–§20.5.
+final class HTTPConnection<Link: FunctionLink>: ChannelDuplexHandler {
+    typealias InboundIn = HTTPServerRequestPart
+    typealias OutboundIn = Never
+    typealias OutboundOut = ByteBuffer
+
+    enum Phase {
+        /// Between requests. Next: any but `grace`.
+        case idle
+        /// A JSON body is being collected. Next: `queued`, `calling`, `answered`.
+        case collecting
+        /// Waits for a place of the concurrency limit. Next: `calling`, `answered`.
+        case queued
+        /// Condition or handler is being called. Next: `grace`, `answered`.
+        case calling
+        /// The handler returned nothing and may still open the response channel. Next: `answered`.
+        case grace
+        /// The response is written; what is left of the request is discarded. Next: `idle`, `closing`.
+        case answered
+        /// The last response is on its way out; input is discarded. Final.
+        case closing
+    }
+
+    let gateway: GatewayCore<Link>
+    var context: ChannelHandlerContext?
+    let timer = DeadlineEntry<HTTPConnection<Link>>()
+
+    var phase = Phase.idle
+    /// Changes whenever an exchange begins or is answered; completions carry the number they belong to.
+    var exchange: UInt64 = 0
+    var form = ResponseWriter.Form()
+    var facts: RequestFacts?
+    var request: RoutedRequest?
+    var hasRequestEnded = true
+    var holdsPlace = false
+    var hasSentContinue = false
+    var discardedBytes = 0
+
+    /// Parts that arrived while the request before them was still in work.
+    private var parts = CircularBuffer<HTTPServerRequestPart>()
+    private var isProcessing = false
+    private var isReadWanted = false
+    private var isWritable = true
+    private var sawPart = false
+    private var hasPartialHead = false
+    /// The decoder failed behind requests that are still to be answered.
+    private var deferredError: GatewayError?
+
+    var output = ByteBuffer()
+    var isFlushScheduled = false
+    var closesAfterFlush = false
+    private var bufferedBytesBefore = 0
+
+    /// An outgoing buffer that has grown beyond this is not kept for the next response.
+    private static var keptOutputCapacity: Int { 64 * 1024 }
+
+    init(gateway: GatewayCore<Link>) {
+        self.gateway = gateway
+        timer.bind(to: self)
+    }
+
+    // MARK: Lifecycle
+
+    func handlerAdded(context: ChannelHandlerContext) {
+        self.context = context
+        if context.channel.isActive { opened() }
+    }
+
+    func channelActive(context: ChannelHandlerContext) {
+        opened()
+        context.fireChannelActive()
+    }
+
+    private func opened() {
+        gateway.headTimers.start(timer)
+        if gateway.isDraining || !gateway.opened(self) { failOutsideRequest(.overloaded) }
+    }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        ended()
+        context.fireChannelInactive()
+    }
+
+    func handlerRemoved(context: ChannelHandlerContext) { ended() }
+
+    private func ended() {
+        guard context != nil else { return }
+        self.context = nil
+        exchange &+= 1
+        if phase == .queued { gateway.withdraw(self) } else { givePlaceBack() }
+        phase = .closing
+        timer.cancel()
+        parts.removeAll()
+        request = nil
+        gateway.closed(self)
+    }
+
+    /// The gateway drains: an idle connection is closed now, a busy one after its response.
+    func drain() {
+        if phase == .idle, parts.isEmpty { beginClosing() }
+    }
+
+    func abort() { context?.close(promise: nil) }
+
+    // MARK: Reading
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        sawPart = true
+        guard phase != .closing else { return }
+        let part = Self.unwrapInboundIn(data)
+        if isBlocked || !parts.isEmpty {
+            parts.append(part)
+        } else {
+            process(part)
+        }
+    }
+
+    /// Whether the request before the next part is still in work.
+    private var isBlocked: Bool { hasRequestEnded && phase != .idle }
+
+    private func process(_ part: HTTPServerRequestPart) {
+        isProcessing = true
+        defer { isProcessing = false }
+        switch part {
+        case .head(let head): begin(head)
+        case .body(let bytes): bodyReceived(bytes)
+        case .end: endReceived()
+        }
+    }
+
+    /// Goes on with what waited behind an exchange that has just ended.
+    func processWaitingParts() {
+        guard !isProcessing else { return }
+        while !isBlocked, isWritable, phase != .closing, let part = parts.popFirst() { process(part) }
+        guard phase != .closing, parts.isEmpty else { return }
+        if !isBlocked, let error = deferredError {
+            deferredError = nil
+            failOutsideRequest(error)
+        }
+        if isReadWanted, isWritable {
+            isReadWanted = false
+            context?.read()
+        }
+    }
+
+    func channelReadComplete(context: ChannelHandlerContext) {
+        if !sawPart, phase == .idle, !hasPartialHead {
+            // Bytes without a complete head: the sender has the header time from here, not the idle time.
+            hasPartialHead = true
+            if !timer.isRunning(in: gateway.headTimers) { gateway.headTimers.start(timer) }
+        }
+        sawPart = false
+        processWaitingParts()
+        context.fireChannelReadComplete()
+    }
+
+    func read(context: ChannelHandlerContext) {
+        if phase == .closing || (parts.isEmpty && isWritable) { context.read() } else { isReadWanted = true }
+    }
+
+    func channelWritabilityChanged(context: ChannelHandlerContext) {
+        isWritable = context.channel.isWritable
+        if isWritable { processWaitingParts() }
+        context.fireChannelWritabilityChanged()
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        guard let parserError = error as? HTTPParserError else {
+            context.close(promise: nil)
+            return
+        }
+        guard phase != .closing else { return }
+        if parserError == .closedConnection || parserError == .invalidEOFState {
+            context.close(promise: nil)
+            return
+        }
+        let answer: GatewayError =
+            switch parserError {
+            case .headerOverflow: .headersTooLarge
+            case .invalidVersion: .badRequest("malformed or unsupported HTTP version")
+            default: .badRequest("malformed request")
+            }
+        if phase == .answered, !hasRequestEnded {
+            beginClosing()
+        } else if isBlocked || !parts.isEmpty {
+            deferredError = answer
+        } else {
+            failOutsideRequest(answer)
+        }
+    }
+
+    /// Answers although there is no complete request, and closes. More input may be on its way: it is waited out.
+    private func failOutsideRequest(_ error: GatewayError) {
+        hasRequestEnded = false
+        fail(error, closes: true)
+    }
+
+    // MARK: Writing
+
+    /// Has `output` flushed at the end of this turn of the loop.
+    func scheduleFlush() {
+        guard !isFlushScheduled else { return }
+        isFlushScheduled = true
+        gateway.scheduleFlush(self)
+    }
+
+    func flush() {
+        isFlushScheduled = false
+        guard let context else { return }
+        if closesAfterFlush {
+            closesAfterFlush = false
+            let bound = NIOLoopBound(self, eventLoop: context.eventLoop)
+            let written = context.eventLoop.makePromise(of: Void.self)
+            written.futureResult.whenComplete { _ in bound.value.lastResponseWritten() }
+            context.writeAndFlush(Self.wrapOutboundOut(output), promise: written)
+        } else {
+            context.writeAndFlush(Self.wrapOutboundOut(output), promise: nil)
+        }
+        // Mostly the write is done by now and the storage is reused; otherwise `clear` takes fresh storage.
+        if output.capacity > Self.keptOutputCapacity { output = ByteBuffer() } else { output.clear() }
+    }
+
+    /// No request is read any more; the connection ends when its output is out.
+    func beginClosing() {
+        phase = .closing
+        parts.removeAll()
+        closesAfterFlush = true
+        timer.cancel()
+        // A peer that never reads must not keep the connection for ever.
+        gateway.idleTimers.start(timer)
+        scheduleFlush()
+    }
+
+    private func lastResponseWritten() {
+        guard let context else { return }
+        if hasRequestEnded {
+            context.close(promise: nil)
+            return
+        }
+        // Closing with unread input would reset the connection and could cost the client its response.
+        gateway.lingerTimers.start(timer)
+        let bound = NIOLoopBound(context, eventLoop: context.eventLoop)
+        context.close(mode: .output).whenFailure { _ in bound.value.close(promise: nil) }
+        if isReadWanted {
+            isReadWanted = false
+            context.read()
+        }
+    }
+
+    // MARK: Timers
+
+    func headTimeExpired() {
+        if hasPartialHead, phase == .idle { failOutsideRequest(.requestTimeout) } else { context?.close(promise: nil) }
+    }
+
+    func idleTimeExpired() {
+        guard let context else { return }
+        // A client that still takes in a large response is slow, not idle.
+        let buffered = (try? context.channel.syncOptions?.getOption(.bufferedWritableBytes)) ?? 0
+        if buffered > 0, buffered != bufferedBytesBefore {
+            bufferedBytesBefore = buffered
+            gateway.idleTimers.start(timer)
+            return
+        }
+        context.close(promise: nil)
+    }
+
+    func lingerTimeExpired() { context?.close(promise: nil) }
+
+    /// Between requests again.
+    func becomeIdle() {
+        phase = .idle
+        form = ResponseWriter.Form()
+        facts = nil
+        hasPartialHead = false
+        bufferedBytesBefore = 0
+        gateway.idleTimers.start(timer)
+    }
+}

@@ -1,0 +1,71 @@
+import IIIProtocol
+import NIOCore
+import Testing
+
+@testable import IIIHTTPGateway
+
+@Suite struct HTTPConfigurationTests {
+    @Test func defaults() throws {
+        for json: JSONValue in [nil, [:]] {
+            let configuration = try HTTPConfiguration(json: json)
+            #expect(configuration.port == 3111)
+            #expect(configuration.requestTimeout == .seconds(30))
+            #expect(configuration.concurrencyLimit == 1024)
+            #expect(configuration.concurrencyQueueLimit == 4096)
+            #expect(configuration.bodyLimit == 16_777_216)
+            #expect(configuration.cors == .permissive)
+            #expect(!configuration.isPublic)
+        }
+    }
+
+    @Test func readsKeys() throws {
+        let configuration = try HTTPConfiguration(json: [
+            "host": "0.0.0.0", "port": 0, "default_timeout": 5, "concurrency_request_limit": 2, "error_format": "envelope",
+            "middleware": [],
+            "request_id_header": "x-request-id", "not_found_function": nil, "null_result_grace_ms": 7, "invalid_json": "reject",
+        ])
+        #expect(configuration.isPublic)
+        #expect(configuration.port == 0)
+        #expect(configuration.concurrencyQueueLimit == 8)
+        #expect(configuration.errorFormat == .envelope)
+        #expect(configuration.nullResultGrace == .milliseconds(7))
+        #expect(configuration.rejectsInvalidJSON)
+    }
+
+    @Test(
+        arguments: [
+            (["porrt": 1], "unknown key 'porrt'; remove it or correct its spelling"),
+            (["cors": ["origins": []]], "unknown key 'cors.origins'; remove it or correct its spelling"),
+            (["port": "abc"], "port must be an integer from 0 to 65535"), (["port": 70000], "port must be an integer from 0 to 65535"),
+            (["error_format": "xml"], "error_format must be flat or envelope"), (["cors": 1], "cors must be a map"),
+            (["cors": ["allowed_origins": ["a", 1]]], "cors.allowed_origins must be a list of texts"), ([1], "config must be a map"),
+            (
+                ["middleware": [["function_id": "auth"]]],
+                "middleware is not supported by this version of iii-http; remove it from the entry's config"
+            ),
+            (
+                ["cors": ["allow_credentials": true]],
+                "cors.allow_credentials needs a list of origins in cors.allowed_origins: browsers refuse '*'"
+            ),
+        ] as [(JSONValue, String)])
+    func refuses(_ json: JSONValue, _ message: String) {
+        #expect(throws: HTTPConfigurationError(message)) { try HTTPConfiguration(json: json) }
+    }
+
+    @Test func zeroConcurrencyWarns() throws {
+        let configuration = try HTTPConfiguration(json: ["concurrency_request_limit": 0])
+        #expect(configuration.concurrencyLimit == 1)
+        #expect(configuration.warnings.count == 1)
+    }
+
+    @Test(
+        arguments: [
+            (["LISTEN_PID": "7", "LISTEN_FDS": "2", "LISTEN_FDNAMES": "stream:http"], 4), (["LISTEN_PID": "7", "LISTEN_FDS": "1"], nil),
+            (["LISTEN_PID": "8", "LISTEN_FDS": "1", "LISTEN_FDNAMES": "http"], nil), ([:], nil),
+            (["LISTEN_PID": "7", "LISTEN_FDS": "x", "LISTEN_FDNAMES": "http"], nil),
+            (["LISTEN_PID": "7", "LISTEN_FDS": "1", "LISTEN_FDNAMES": "http"], 3),
+        ] as [([String: String], CInt?)])
+    func inheritedSockets(_ environment: [String: String], _ descriptor: CInt?) {
+        #expect(InheritedSockets(environment: { environment[$0] }, pid: 7).descriptor(named: "http") == descriptor)
+    }
+}
