@@ -33,7 +33,7 @@ final class FakeLink: FunctionLink {
     /// Answers at once instead of recording, when set.
     var automaticAnswer: ((Call) -> Void)?
 
-    func call(
+    func invoke(
         _ function: FunctionID, traceparent: String?, baggage: String?, metadata: [UInt8]?, timeout: TimeAmount?,
         writeData: (inout ByteBuffer) -> Void, completion: @escaping (CallOutcome) -> Void
     ) {

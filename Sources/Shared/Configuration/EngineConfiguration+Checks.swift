@@ -9,10 +9,13 @@ extension EngineConfiguration {
         for (alias, canonical) in WorkerCatalogue.aliases.sorted(by: { $0.value < $1.value }) {
             let written = entries.filter { $0.typeName == canonical }
             let base = { (entry: WorkerEntry) in String(entry.name.prefix { $0 != "#" }) }
-            guard let old = written.first(where: { base($0) == canonical }), written.contains(where: { base($0) == alias }) else { continue }
+            guard let old = written.first(where: { base($0) == canonical }), written.contains(where: { base($0) == alias }) else {
+                continue
+            }
             firstLine = firstLine ?? old.line
             lines.append(
-                "- '\(canonical)' is the deprecated name for '\(alias)', but both are present. Remove '\(canonical)' from your configuration.")
+                "- '\(canonical)' is the deprecated name for '\(alias)', but both are present. Remove '\(canonical)' from your configuration."
+            )
         }
         if lines.isEmpty { return [] }
         return [ConfigurationProblem(line: firstLine, message: (["Duplicate worker configurations:"] + lines).joined(separator: "\n"))]
@@ -88,7 +91,8 @@ extension EngineConfiguration {
                 if other.host == address.host || wild.contains(other.host) || wild.contains(address.host) {
                     problems.append(
                         ConfigurationProblem(
-                            line: entry.line, message: "\(entry.id) and \(other.id) both listen on port \(address.port); change one of them"))
+                            line: entry.line, message: "\(entry.id) and \(other.id) both listen on port \(address.port); change one of them"
+                        ))
                 }
             }
             seen.append((entry.id, address.host, address.port))

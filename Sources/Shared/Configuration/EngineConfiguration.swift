@@ -92,7 +92,8 @@ package struct EngineConfiguration: Sendable, Hashable {
         guard let text = environment["III_NAMESPACE_GRACE_MS"] else { return }
         guard let value = Int64(text), value >= 0 else {
             problems.append(
-                ConfigurationProblem(message: "III_NAMESPACE_GRACE_MS must be a number of milliseconds, not '\(text)'; unset it or correct it"))
+                ConfigurationProblem(
+                    message: "III_NAMESPACE_GRACE_MS must be a number of milliseconds, not '\(text)'; unset it or correct it"))
             return
         }
         registrationNamespaceGrace = .milliseconds(value)

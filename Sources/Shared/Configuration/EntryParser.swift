@@ -41,7 +41,8 @@ struct EntryParser {
         case .list(let elements): return elements.compactMap { entry(of: $0) }
         default:
             problems.append(
-                ConfigurationProblem(line: list.line, message: "`\(list.key)` must be a list of entries (`- name: …`), not a \(list.value.kind)"))
+                ConfigurationProblem(
+                    line: list.line, message: "`\(list.key)` must be a list of entries (`- name: …`), not a \(list.value.kind)"))
             return []
         }
     }
@@ -145,19 +146,22 @@ struct EntryParser {
                 problems += type.schema.problems(in: config.value, path: "\(entry.id).config")
             } else if type.needsConfig {
                 problems.append(
-                    ConfigurationProblem(line: nameLine, message: "\(entry.id): missing `config` with the field `exec`: a list of commands"))
+                    ConfigurationProblem(line: nameLine, message: "\(entry.id): missing `config` with the field `exec`: a list of commands")
+                )
             }
             checkFIFO(value.member("config")?.value, of: entry)
         } else if entry.exec == nil {
             let base = String(entry.name.prefix { $0 != "#" })
             let cure = "External workers from a registry are not supported: name its program with `exec:`, or start it yourself"
             let meant = EditDistance.nearest(to: base, among: WorkerCatalogue.allNames)
-            let message = meant.map { "unknown worker '\(entry.name)' (did you mean '\($0)'?)" } ?? "unknown worker '\(entry.name)'. \(cure)"
+            let message =
+                meant.map { "unknown worker '\(entry.name)' (did you mean '\($0)'?)" } ?? "unknown worker '\(entry.name)'. \(cure)"
             problems.append(ConfigurationProblem(line: nameLine, message: message))
         }
         if case .arguments(let words)? = entry.exec, words.first?.isEmpty ?? true {
             problems.append(
-                ConfigurationProblem(line: value.member("exec")?.line, message: "\(entry.id).exec: the list needs a program as its first element"))
+                ConfigurationProblem(
+                    line: value.member("exec")?.line, message: "\(entry.id).exec: the list needs a program as its first element"))
         }
     }
 

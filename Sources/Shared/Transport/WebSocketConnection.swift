@@ -260,13 +260,19 @@ open class WebSocketConnection: ChannelInboundHandler, RemovableChannelHandler {
 
     public func handlerAdded(context: ChannelHandlerContext) {
         self.context = context
-        guard context.channel.isActive, phase == .idle else { return }
+        // A client's HTTP decoder still stands in the way of writes: the dialer opens the connection once it has left.
+        if role == .server { open() }
+    }
+
+    func open() {
+        guard let context, context.channel.isActive, phase == .idle else { return }
         phase = .open
         lastInbound = .now()
         connectionOpened()
     }
 
     public func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        if phase == .idle { open() }
         var incoming = unwrapInboundIn(data)
         lastInbound = .now()
         if var buffer = partial {

@@ -107,12 +107,17 @@ private final class ClientHandshakeHandler: ChannelInboundHandler, RemovableChan
             opened.fail(error)
             return
         }
-        opened.succeed()
         // Bytes that came with the response are forwarded by the decoder when it leaves, so it leaves last.
         let pipeline = context.pipeline.syncOperations
         pipeline.removeHandler(encoder, promise: nil)
         pipeline.removeHandler(context: context, promise: nil)
-        pipeline.removeHandler(decoder, promise: nil)
+        let left = context.eventLoop.makePromise(of: Void.self)
+        pipeline.removeHandler(decoder, promise: left)
+        let bound = NIOLoopBound(connection, eventLoop: context.eventLoop)
+        left.futureResult.whenComplete { [opened] _ in
+            bound.value.open()
+            opened.succeed()
+        }
     }
 
     func channelInactive(context: ChannelHandlerContext) {

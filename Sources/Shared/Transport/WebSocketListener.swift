@@ -20,17 +20,12 @@ package enum UpgradeDecision {
 
 /// Serves WebSocket upgrades on a listening socket and refuses everything else over HTTP (protocol.md §1.1, §1.2).
 package enum WebSocketListener {
-    package struct Options: Sendable {
-        /// Time a client has for its complete request head; slower sockets are dropped. Default 10 s.
-        package var handshakeTimeout = TimeAmount.seconds(10)
-        package init() {}
-    }
-
     /// Starts accepting on `socket`, an already bound and listening descriptor, which the returned channel then owns.
     ///
-    /// `decide` runs on the loop for each upgrade.
+    /// Both closures run on the loop: `decide` for each upgrade, `handshakeTimeout` for each connection; a client that has not
+    /// sent its complete request head by then is dropped.
     package static func serve(
-        socket: CInt, on eventLoop: any EventLoop, options: Options,
+        socket: CInt, on eventLoop: any EventLoop, handshakeTimeout: @escaping @Sendable () -> TimeAmount,
         decide: @escaping @Sendable (UpgradeRequest) -> UpgradeDecision
     ) -> EventLoopFuture<any Channel> {
         ServerBootstrap(group: eventLoop)
@@ -42,7 +37,7 @@ package enum WebSocketListener {
                     let decoder = ByteToMessageHandler(HTTPRequestDecoder(leftOverBytesStrategy: .forwardBytes))
                     let encoder = HTTPResponseEncoder()
                     let handshake = ServerHandshakeHandler(
-                        timeout: options.handshakeTimeout, decide: decide, decoder: decoder, encoder: encoder)
+                        timeout: handshakeTimeout(), decide: decide, decoder: decoder, encoder: encoder)
                     try channel.pipeline.syncOperations.addHandlers([encoder, decoder, handshake])
                 }
             }

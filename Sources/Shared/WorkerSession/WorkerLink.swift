@@ -29,6 +29,8 @@ public final class WorkerLink: @unchecked Sendable {
     public var onStateChange: ((_ isConnected: Bool) -> Void)?
     /// Called after registrations were replayed on a new connection.
     public var onReady: (() -> Void)?
+    /// An attempt to connect failed; the next follows by itself unless `stop` is called here.
+    public var onConnectFailure: ((any Error) -> Void)?
     /// A provider refused one of this worker's triggers.
     public var onTriggerRefused: ((_ triggerID: String, InvocationError) -> Void)?
 
@@ -75,6 +77,7 @@ public final class WorkerLink: @unchecked Sendable {
             let link = bound.value
             link.connection = nil
             link.logger.warning("the engine cannot be reached", metadata: ["url": "\(link.options.url)", "error": "\(error)"])
+            link.onConnectFailure?(error)
             link.scheduleReconnect()
         }
     }

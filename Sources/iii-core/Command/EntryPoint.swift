@@ -1,26 +1,43 @@
+import ArgumentParser
 import Glibc
-import IIIEngine
-import IIIProtocol
-import Logging
-import NIOPosix
+import IIISupervision
 
-@main struct EntryPoint {
-    static func main() throws {
-        let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
-        let logger = Logger(label: "iii-core")
-        let port = UInt16(CommandLine.arguments.count > 1 ? CommandLine.arguments[1] : "49134") ?? 49134
-        let engine = Engine(eventLoop: group.next(), options: EngineOptions(), version: "0.1.0", channelKey: "00", logger: logger)
-        let fd = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        var one: Int32 = 1
-        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, 4)
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_port = port.bigEndian
-        address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
-        let status = withUnsafePointer(to: &address) { $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(fd, $0, 16) } }
-        print("bind", status, listen(fd, 4096))
-        _ = try engine.serve(socket: fd, listener: EngineOptions()).wait()
-        print("listening")
-        pause()
+/// The version of this engine: of its executables, and of what `${…:__III_ENGINE_VERSION__}` becomes.
+let engineVersion = "0.1.0"
+
+/// `iii-core`: the engine and its fleet, and the commands that talk to a running one (cron-config-cli.md §29.1).
+@main
+struct IIICore: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "iii-core", abstract: "A backend runtime of workers, functions and triggers.",
+        subcommands: [
+            Up.self, PS.self, Status.self, Restart.self, Stop.self, Start.self, Reset.self, Logs.self, Reload.self, Config.self, Trigger.self,
+            Version.self,
+        ],
+        defaultSubcommand: Up.self)
+
+    static func main() async {
+        // `-v` and `--version` win over subcommands, except inside a trigger's arguments (§23).
+        let words = CommandLine.arguments.dropFirst()
+        if words.prefix(while: { $0 != "trigger" && $0 != "t" }).contains(where: { $0 == "-v" || $0 == "--version" }) {
+            print(engineVersion)
+            return
+        }
+        do {
+            var command = try parseAsRoot()
+            if var command = command as? any AsyncParsableCommand { try await command.run() } else { try command.run() }
+        } catch {
+            let code = exitCode(for: error)
+            if let exit = error as? ExitCode { Glibc.exit(exit.rawValue) }
+            // Help goes to stdout and is no error; a wrong command line is 2 as with other engines of this protocol.
+            guard code != .success else { exit(withError: error) }
+            ControlCommands.write(fullMessage(for: error) + "\n", to: 2)
+            Glibc.exit(error is CleanExit ? 0 : 2)
+        }
     }
+}
+
+struct Version: ParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Prints the version.")
+    func run() { print(engineVersion) }
 }

@@ -93,18 +93,23 @@ package final class Engine: @unchecked Sendable {
 
     // MARK: Listening
 
-    /// Serves workers on a bound, listening socket, which the engine then owns. `listener` are the limits of this entry.
+    /// Serves workers on a bound, listening socket, which the engine then owns. `settings` are the limits of this entry.
     /// May be called from any thread.
-    package func serve(socket: CInt, listener: EngineOptions) -> EventLoopFuture<any Channel> {
-        var handshake = WebSocketListener.Options()
-        handshake.handshakeTimeout = listener.handshakeTimeout
-        return WebSocketListener.serve(socket: socket, on: eventLoop, options: handshake) { [self] request in
-            admit(request, listener)
-        }.map { [self] channel in
+    package func serve(socket: CInt, settings: ListenerSettings) -> EventLoopFuture<any Channel> {
+        WebSocketListener.serve(
+            socket: socket, on: eventLoop, handshakeTimeout: { settings.options.handshakeTimeout },
+            decide: { [self] request in admit(request, settings.options) }
+        ).map { [self] channel in
             if sweep == nil { startSweep() }
             listeners.append(channel)
             return channel
         }
+    }
+
+    /// The expanded configuration of an entry was set, changed, or (nil) removed.
+    package func configurationChanged(_ name: String, _ config: JSONValue?) {
+        entryConfigurations[name] = config
+        if config == nil { held.forget(builtin: name) }
     }
 
     private func admit(_ request: UpgradeRequest, _ listener: EngineOptions) -> UpgradeDecision {
@@ -155,7 +160,7 @@ package final class Engine: @unchecked Sendable {
         connections[ObjectIdentifier(connection)] = nil
         resumeFeeders(of: connection)
         guard let departure = registry.remove(worker) else { return }
-        if worker.isPrivileged { held.expect(departure.lostFunctions.map(\.id)) }
+        if let name = worker.builtinName { held.expect(departure.lostFunctions.map(\.id), of: name) }
         for pending in departure.stopped { stop(pending) }
         perform(departure.triggerEffects)
         telemetry.forget(worker.id)
@@ -317,6 +322,18 @@ package final class Engine: @unchecked Sendable {
         listeners = []
         sweep?.cancel()
         for connection in Array(connections.values) { connection.close(.serviceRestart, reason: "engine is shutting down") }
+    }
+}
+
+/// The limits of one listener, replaceable while it serves. Confined to the engine's loop.
+package final class ListenerSettings: @unchecked Sendable {
+    private(set) var options: EngineOptions
+
+    package init(_ options: EngineOptions) { self.options = options }
+
+    /// For connections that come from now on. May be called from any thread.
+    package func replace(with options: EngineOptions, on eventLoop: any EventLoop) {
+        eventLoop.execute { self.options = options }
     }
 }
 

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Glibc
 import IIIHTTPGateway
+import IIITelemetry
 import IIIWorker
 
 /// `iii-http`: the HTTP gateway as a process of its own, started by the core or by a systemd unit.
@@ -23,6 +24,8 @@ struct EntryPoint: ParsableCommand {
     var name: String?
 
     func run() throws {
+        let level = getenv("III_LOG_LEVEL").map { String(cString: $0) }
+        TelemetryLog.bootstrap(filter: level.flatMap { LogFilter(parsing: $0) } ?? LogFilter(), format: .text)
         // A client that has gone shows as an error of its own write, never as a signal.
         signal(SIGPIPE, SIG_IGN)
         throw ExitCode(CoreWorkerProcess.run(HTTPGateway.self, engineURL: engine, name: name))

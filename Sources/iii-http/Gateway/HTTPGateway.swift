@@ -67,7 +67,12 @@ public final class HTTPGateway: CoreWorker {
         let replayed = generation
         let bound = NIOLoopBound(self, eventLoop: context.eventLoop)
         context.eventLoop.scheduleTask(in: Self.replayTime) { bound.value.removeRoutes(before: replayed) }
-        if !areRoutesReplayed { awaitReplay(context.link) }
+        guard !areRoutesReplayed else { return }
+        // The link says our registrations again right after this; the barrier has to come behind them.
+        context.eventLoop.execute {
+            let gateway = bound.value
+            gateway.awaitReplay(gateway.context.link)
+        }
     }
 
     public func drain(deadline: NIODeadline, completion: @escaping () -> Void) {

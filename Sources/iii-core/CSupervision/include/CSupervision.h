@@ -15,6 +15,7 @@ typedef struct {
     int standard_error;
     const int *passed;           // become 3, 4, …
     size_t passed_count;
+    int guarded;                 // 1: a guard in the group kills it at the end of the last passed descriptor (the lifeline)
     char *pid_placeholder;       // inside one envp string: spaces that the child overwrites with its pid; may be NULL
     size_t pid_placeholder_size;
     int parent_death_signal;     // 0: none

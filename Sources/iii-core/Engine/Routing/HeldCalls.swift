@@ -13,20 +13,22 @@ final class HeldCalls {
     }
 
     private unowned let engine: Engine
-    /// Ids that a built-in of this fleet served before its connection ended.
-    private var expected: Set<String> = []
+    /// Ids that a built-in of this fleet served before its connection ended, and which one.
+    private var expected: [String: String] = [:]
     private var calls: [String: [Int: Held]] = [:]
     private var count = 0
     private var nextKey = 0
 
     init(engine: Engine) { self.engine = engine }
 
-    func expect(_ ids: [String]) { expected.formUnion(ids) }
+    func expect(_ ids: [String], of builtin: String) {
+        for id in ids { expected[id] = builtin }
+    }
 
-    /// Forgets ids of entries that are no longer configured.
-    func forget(where isStale: (String) -> Bool) { expected = expected.filter { !isStale($0) } }
+    /// The entry is no longer configured: nobody will come back.
+    func forget(builtin: String) { expected = expected.filter { $0.value != builtin } }
 
-    func isExpected(_ id: String) -> Bool { expected.contains(id) }
+    func isExpected(_ id: String) -> Bool { expected[id] != nil }
 
     /// Takes a copy of the message; false when there is no room.
     func hold(_ id: String, _ connection: WorkerConnection, _ bytes: UnsafeRawBufferPointer) -> Bool {
@@ -53,7 +55,7 @@ final class HeldCalls {
 
     /// `id` is served again: routes what waited for it, in order.
     func release(_ id: String) {
-        expected.remove(id)
+        expected[id] = nil
         guard let waiting = calls.removeValue(forKey: id) else { return }
         count -= waiting.count
         for key in waiting.keys.sorted() {

@@ -26,7 +26,8 @@ package struct ChildStatus: Sendable, Equatable {
             "name": .string(name), "role": .string(role), "pid": pid.map { .integer(Int64($0)) } ?? .null, "state": .string(state.rawValue),
             "ready": .bool(isReady), "restarts": .integer(Int64(restarts)),
             "uptime_ms": uptime.map { .integer($0.wholeMilliseconds) } ?? .null, "cpu_percent": cpuPercent.map(JSONValue.double) ?? .null,
-            "rss_bytes": residentBytes.map(JSONValue.integer) ?? .null, "last_exit": JSONValue(lastExit), "last_error": JSONValue(lastError),
+            "rss_bytes": residentBytes.map(JSONValue.integer) ?? .null, "last_exit": JSONValue(lastExit),
+            "last_error": JSONValue(lastError),
             "next_start_ms": nextStart.map { .integer($0.wholeMilliseconds) } ?? .null, "listen": JSONValue(listen),
             "critical": .bool(isCritical),
         ]

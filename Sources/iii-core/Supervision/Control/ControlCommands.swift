@@ -21,7 +21,7 @@ package struct ControlCommands: Sendable {
     }
 
     package func ps(json: Bool) -> Int32 {
-        guarded {  () throws(FleetError) in
+        guarded { () throws(FleetError) in
             let result = try client.call(.list)
             output(json ? result.pretty() : FleetTable.ps((result["children"]?.array ?? []).compactMap(ChildStatus.init)))
             return 0

@@ -24,11 +24,13 @@ package final class ControlServer {
         try Self.makeDirectory(of: path)
         if let live = ControlSocketPath.connect(path) {
             close(live)
-            throw SupervisorError(message: "another iii-core answers on \(path): stop it with `iii-core shutdown`, or use another engine port")
+            throw SupervisorError(
+                message: "another iii-core answers on \(path): stop it with `iii-core shutdown`, or use another engine port")
         }
         unlink(path)
         guard var address = ControlSocketPath.address(path) else {
-            throw SupervisorError(message: "the control socket path '\(path)' is too long (at most 107 bytes): set a shorter XDG_RUNTIME_DIR")
+            throw SupervisorError(
+                message: "the control socket path '\(path)' is too long (at most 107 bytes): set a shorter XDG_RUNTIME_DIR")
         }
         let kind = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue) | Int32(SOCK_NONBLOCK.rawValue)
         descriptor = socket(AF_UNIX, kind, 0)
@@ -87,7 +89,8 @@ package final class ControlServer {
         mkdir(directory, 0o700)
         var status = stat()
         guard lstat(directory, &status) == 0, status.st_mode & S_IFMT == S_IFDIR else {
-            throw SupervisorError(message: "cannot create the directory '\(directory)' for the control socket: \(ProcessSpawner.text(errno))")
+            throw SupervisorError(
+                message: "cannot create the directory '\(directory)' for the control socket: \(ProcessSpawner.text(errno))")
         }
         guard status.st_uid == geteuid() else {
             throw SupervisorError(

@@ -2,9 +2,9 @@ import Glibc
 
 /// Where the control socket of the engine on a port lives (spec §29.1).
 package enum ControlSocketPath {
-    /// `$XDG_RUNTIME_DIR/iii-core/<port>.sock`, else `/tmp/iii-core-<uid>/<port>.sock`.
+    /// `$XDG_RUNTIME_DIR/iii-core/<port>.sock`; `/tmp/iii-core-<uid>/<port>.sock` when that directory is not set or not there.
     package static func path(port: Int, environment: [String: String], uid: UInt32 = getuid()) -> String {
-        if let runtime = environment["XDG_RUNTIME_DIR"], runtime.hasPrefix("/") { return "\(runtime)/iii-core/\(port).sock" }
+        if let runtime = environment["XDG_RUNTIME_DIR"], runtime.hasPrefix("/"), access(runtime, W_OK) == 0 { return "\(runtime)/iii-core/\(port).sock" }
         return "/tmp/iii-core-\(uid)/\(port).sock"
     }
 

@@ -34,7 +34,8 @@ package enum FleetRequest: Sendable, Equatable {
         case "logs":
             let names = (json["names"]?.array ?? []).compactMap(\.string) + (name.map { [$0] } ?? [])
             let count = Int(clamping: json["count"]?.integer ?? 100)
-            self = .logs(names: names, count: min(max(0, count), 100_000), since: json["since"]?.integer, follow: json["follow"]?.bool ?? false)
+            self = .logs(
+                names: names, count: min(max(0, count), 100_000), since: json["since"]?.integer, follow: json["follow"]?.bool ?? false)
         case "reload": self = .reload
         case "shutdown": self = .shutdown
         default:

@@ -27,11 +27,13 @@ package final class ConsoleWriter: Sendable {
         _ = fcntl(wakeUp, F_SETFL, flags & ~O_NONBLOCK)
         let context = Unmanaged.passRetained(self).toOpaque()
         var thread = pthread_t()
-        let status = pthread_create(&thread, nil, { context in
-            guard let context else { return nil }
-            Unmanaged<ConsoleWriter>.fromOpaque(context).takeRetainedValue().run()
-            return nil
-        }, context)
+        let status = pthread_create(
+            &thread, nil,
+            { context in
+                guard let context else { return nil }
+                Unmanaged<ConsoleWriter>.fromOpaque(context).takeRetainedValue().run()
+                return nil
+            }, context)
         if status == 0 { pthread_detach(thread) } else { Unmanaged<ConsoleWriter>.fromOpaque(context).release() }
     }
 

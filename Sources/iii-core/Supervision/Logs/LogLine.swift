@@ -34,7 +34,8 @@ package struct LogLine: Sendable, Equatable {
     /// The JSON form of spec §29.8; a line that is a JSON object itself is embedded, not quoted.
     package var json: JSONValue {
         var members: [String: JSONValue] = [
-            "ts": .string(LogTimestamp.rfc3339(time)), "name": .string(name), "pid": .integer(Int64(pid)), "stream": .string(stream.rawValue),
+            "ts": .string(LogTimestamp.rfc3339(time)), "name": .string(name), "pid": .integer(Int64(pid)),
+            "stream": .string(stream.rawValue),
             "line": .string(text),
         ]
         if let level { members["level"] = .string(level) }

@@ -54,7 +54,7 @@ package struct ChildMachine: Sendable {
         case announced
         case becameReady
         case degraded(String)
-        case exited(ExitStatus)
+        case exited(ChildExit)
         /// A pipeline ended before its last command; trying again by itself would repeat the same failure.
         case abandoned(String)
         case stop(String)
@@ -87,7 +87,7 @@ package struct ChildMachine: Sendable {
     /// When `.timePassed` is due; nil when time changes nothing.
     package private(set) var deadline: Duration?
     package private(set) var restarts = 0
-    package private(set) var lastExit: ExitStatus?
+    package private(set) var lastExit: ChildExit?
     package private(set) var lastError: String?
     package private(set) var startedAt: Duration?
     private var hasAnnounced = false
@@ -171,7 +171,7 @@ package struct ChildMachine: Sendable {
 
     // MARK: Ending
 
-    private mutating func exited(_ status: ExitStatus, _ now: Duration) -> [Effect] {
+    private mutating func exited(_ status: ChildExit, _ now: Duration) -> [Effect] {
         guard isAlive else { return [] }
         lastExit = status
         if state == .stopping {

@@ -19,7 +19,8 @@ package struct ChildEnvironment: Sendable {
     /// - Parameters:
     ///   - token: the secret of this spawn; nil for commands of `iii-exec`.
     ///   - listenerName: name of the socket passed as descriptor 3; nil when none is passed.
-    package func variables(for child: ChildSpecification, token: String?, listenerName: String?, extra: [String: String] = [:]) -> [String] {
+    package func variables(for child: ChildSpecification, token: String?, listenerName: String?, extra: [String: String] = [:]) -> [String]
+    {
         var variables = inherited.filter { !Self.isWithheld($0.key) }
         variables.merge(child.entry.environment) { $1 }
         variables.merge(extra) { $1 }

@@ -21,7 +21,8 @@ package final class EventLoop {
 
     /// Returns the tag to change or remove the registration with. The descriptor stays the caller's to close.
     @discardableResult
-    package func add(_ descriptor: Int32, _ interest: Interest, _ receive: @escaping (_ readable: Bool, _ writable: Bool) -> Void) -> UInt64 {
+    package func add(_ descriptor: Int32, _ interest: Interest, _ receive: @escaping (_ readable: Bool, _ writable: Bool) -> Void) -> UInt64
+    {
         let tag = nextTag
         nextTag += 1
         receivers[tag] = receive

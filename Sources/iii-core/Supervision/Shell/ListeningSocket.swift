@@ -12,6 +12,12 @@ package struct ListeningSocket: Sendable, Equatable {
     package var host: String
     package var port: Int
 
+    package init(descriptor: Int32, host: String, port: Int) {
+        self.descriptor = descriptor
+        self.host = host
+        self.port = port
+    }
+
     package static let backlog: Int32 = 4096
 
     /// Binds with SO_REUSEADDR and close-on-exec. Port 0 takes a free one; a host name is resolved, its first address that

@@ -11,6 +11,8 @@ package final class Mailbox<Message: Sendable>: Sendable {
 
     deinit { Glibc.close(descriptor) }
 
+    package var count: Int { state.withLock { $0.messages.count } }
+
     /// False when the reader is gone and nobody will see the message.
     @discardableResult
     package func post(_ message: Message) -> Bool {

@@ -10,6 +10,8 @@ package struct SpawnRequest {
     /// Become descriptors 3, 4, … of the child.
     package var passed: [Int32] = []
     package var parentDeathSignal: Int32 = SIGTERM
+    /// Kill the whole group when the last passed descriptor, the lifeline, ends: for programs that do not watch it.
+    package var isGuarded = false
     package var openFiles: Int?
     package var coreBytes = 0
     package var niceness = 0
@@ -78,6 +80,7 @@ package enum ProcessSpawner {
                         raw.standard_error = errors
                         raw.passed = passed.baseAddress
                         raw.passed_count = passed.count
+                        raw.guarded = request.isGuarded ? 1 : 0
                         raw.pid_placeholder = placeholder
                         raw.pid_placeholder_size = placeholder.map { strlen($0) } ?? 0
                         raw.parent_death_signal = request.parentDeathSignal

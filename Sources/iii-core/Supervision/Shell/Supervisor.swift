@@ -20,7 +20,6 @@ package final class Supervisor: Sendable {
         case perform(FleetRequest, @Sendable (Result<JSONValue, FleetError>) -> Void)
     }
 
-
     package let plan: FleetPlan
     package let options: SupervisorOptions
     package let notifier: SystemdNotifier
@@ -71,7 +70,16 @@ package final class Supervisor: Sendable {
     /// As if the process had received the signal.
     package func signalReceived(_ number: Int32) { mailbox.post(.signal(number)) }
     /// Writes a line of the core to the console and the ring `iii-core`. `priority` as in syslog; never blocks.
-    package func log(priority: Int, _ text: String) { mailbox.post(.log(priority: priority, text: text)) }
+    ///
+    /// False when the supervisor has ended and the line went nowhere.
+    @discardableResult
+    package func log(priority: Int, _ text: String) -> Bool {
+        // Beyond this the engine logs faster than one thread formats; dropping is better than growing.
+        if mailbox.count > Self.maximumWaitingLines { return true }
+        return mailbox.post(.log(priority: priority, text: text))
+    }
+
+    private static let maximumWaitingLines = 10_000
 
     package func list(completion: @escaping @Sendable ([ChildStatus]) -> Void) {
         if !mailbox.post(.list(completion)) { completion([]) }

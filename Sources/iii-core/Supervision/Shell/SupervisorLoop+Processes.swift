@@ -37,6 +37,7 @@ extension SupervisorLoop {
             extra = step.environment
             // User programs know nothing of the lifeline.
             request.parentDeathSignal = SIGKILL
+            request.isGuarded = true
         }
         request.environment = environment.variables(
             for: child, token: token, listenerName: socket == nil ? nil : child.listener?.name, extra: extra)
@@ -103,10 +104,10 @@ extension SupervisorLoop {
         [process.pidfd, process.standardOutput, process.standardError].forEach { close($0) }
         slot.process = nil
         if slot.specification.isPrivileged { hooks.revokeToken(name) }
-        continueAfter(ExitStatus(code: code, isSignal: isSignal != 0), slot)
+        continueAfter(ChildExit(code: code, isSignal: isSignal != 0), slot)
     }
 
-    private func continueAfter(_ status: ExitStatus, _ slot: ChildSlot) {
+    private func continueAfter(_ status: ChildExit, _ slot: ChildSlot) {
         let name = slot.specification.name
         guard slot.pipeline != nil, fleet.children[name]?.state != .stopping else { return handle(name, .exited(status)) }
         if slot.isOnLastStep {

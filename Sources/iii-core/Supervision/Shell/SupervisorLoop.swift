@@ -62,6 +62,8 @@ final class SupervisorLoop: @unchecked Sendable {
     // MARK: Life
 
     private func begin() {
+        // A closed console or client must cost a write error, not the process.
+        Glibc.signal(SIGPIPE, SIG_IGN)
         _ = csup_pipe(&lifeline, 0)
         if options.adoptsOrphans { _ = csup_become_subreaper() }
         if options.handlesSignals {
@@ -166,7 +168,7 @@ final class SupervisorLoop: @unchecked Sendable {
         case SIGTERM, SIGINT:
             signalsSeen += 1
             if signalsSeen == 1, fleet.phase == .running {
-                shutDown(reason: "received \(ExitStatus.signalled(number))")
+                shutDown(reason: "received \(ChildExit.signalled(number))")
             } else {
                 logs.log(4, "second signal: killing what is left")
                 killEverything()

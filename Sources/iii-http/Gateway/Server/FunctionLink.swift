@@ -8,9 +8,19 @@ import NIOCore
 package protocol FunctionLink: AnyObject, SendableMetatype {
     var isConnected: Bool { get }
 
-    func call(
+    /// Calls a function; `writeData` appends the payload straight into the frame, `completion` runs on the event loop.
+    func invoke(
         _ function: FunctionID, traceparent: String?, baggage: String?, metadata: [UInt8]?, timeout: TimeAmount?,
         writeData: (inout ByteBuffer) -> Void, completion: @escaping (CallOutcome) -> Void)
 }
 
-extension WorkerLink: FunctionLink {}
+extension WorkerLink: FunctionLink {
+    package func invoke(
+        _ function: FunctionID, traceparent: String?, baggage: String?, metadata: [UInt8]?, timeout: TimeAmount?,
+        writeData: (inout ByteBuffer) -> Void, completion: @escaping (CallOutcome) -> Void
+    ) {
+        call(
+            function, traceparent: traceparent, baggage: baggage, metadata: metadata, timeout: timeout, writeData: writeData,
+            completion: completion)
+    }
+}

@@ -6,7 +6,8 @@ import NIOCore
 ///
 /// Confined to one event loop, the one that also serves the link to the core, so a request crosses no thread. Limits:
 /// `max_connections` (10 000), `concurrency_request_limit` (1024) with `concurrency_queue_limit` (4 ×) waiting.
-/// While draining, idle connections are closed and every response carries `connection: close`.
+/// Calls carry no timeout of their own: the request's timer answers the client, and what a handler that never returns leaves
+/// behind is bounded by the core's `max_in_flight` (65 536). While draining, idle connections are closed and every response carries `connection: close`.
 final class GatewayCore<Link: FunctionLink> {
     let configuration: HTTPConfiguration
     let link: Link

@@ -122,7 +122,7 @@ extension HTTPConnection {
             return
         }
         let exchange = exchange
-        gateway.link.call(
+        gateway.link.invoke(
             condition, traceparent: facts?.traceparent, baggage: facts?.baggage, metadata: nil, timeout: nil,
             writeData: { RequestWriter.writeConditionPayload(request, to: &$0) },
             completion: { [self] outcome in conditionCompleted(outcome, exchange) })
@@ -145,7 +145,7 @@ extension HTTPConnection {
         let references = gateway.references
         // The payload is written during the call; the body need not be kept beside the frame that carries it.
         self.request?.body = nil
-        gateway.link.call(
+        gateway.link.invoke(
             route.functionID, traceparent: facts?.traceparent, baggage: facts?.baggage, metadata: route.metadata, timeout: nil,
             writeData: { RequestWriter.writeHandlerPayload(request, references: references, to: &$0) },
             completion: { [self] outcome in handlerCompleted(outcome, exchange) })

@@ -98,8 +98,11 @@ final class HTTPConnection<Link: FunctionLink>: ChannelDuplexHandler {
         if phase == .queued { gateway.withdraw(self) } else { givePlaceBack() }
         phase = .closing
         timer.cancel()
-        parts.removeAll()
+        // A call that is never answered keeps this object: it must not keep buffers with it.
+        parts = CircularBuffer()
+        output = ByteBuffer()
         request = nil
+        facts = nil
         gateway.closed(self)
     }
 

@@ -1,10 +1,10 @@
 /// How a process ended.
-package struct ExitStatus: Sendable, Hashable, CustomStringConvertible {
+package struct ChildExit: Sendable, Hashable, CustomStringConvertible {
     package var code: Int32
     package var isSignal: Bool
 
-    package static func exited(_ code: Int32) -> ExitStatus { ExitStatus(code: code, isSignal: false) }
-    package static func signalled(_ number: Int32) -> ExitStatus { ExitStatus(code: number, isSignal: true) }
+    package static func exited(_ code: Int32) -> ChildExit { ChildExit(code: code, isSignal: false) }
+    package static func signalled(_ number: Int32) -> ChildExit { ChildExit(code: number, isSignal: true) }
 
     package var isClean: Bool { !isSignal && code == 0 }
 

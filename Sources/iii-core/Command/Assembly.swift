@@ -1,0 +1,170 @@
+import Glibc
+import IIIConfiguration
+import IIICrypto
+import IIIEngine
+import IIIProtocol
+import IIISupervision
+import IIITelemetry
+import IIIWorker
+import Logging
+import NIOConcurrencyHelpers
+import NIOCore
+import NIOPosix
+
+/// Wires engine and supervisor together and runs them: the engine on one event loop, the supervisor on the main thread.
+final class Assembly: @unchecked Sendable {
+    let plan: FleetPlan
+    let lookup: ExecutableLookup
+    let environment: [String: String]
+    var configPath: String?
+    var only: [String] = []
+    var except: [String] = []
+    var style = LogMultiplexer.Style()
+    /// Set once the supervisor exists; until then the engine's log goes to stderr.
+    private let supervisor = NIOLockedValueBox<Supervisor?>(nil)
+
+    init(plan: FleetPlan, lookup: ExecutableLookup, environment: [String: String]) {
+        self.plan = plan
+        self.lookup = lookup
+        self.environment = environment
+    }
+
+    /// Returns the process's exit code.
+    func run() -> Int32 {
+        bootstrapLog()
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        do {
+            let secrets = BuiltinSecrets(shared: try sharedSecret())
+            let options = EngineOptions(config: plan.workerManagers.first?.effectiveConfig ?? [:])
+            let engine = Engine(
+                eventLoop: group.next(), options: options, version: engineVersion, channelKey: SecureBytes.hex(SecureBytes.random(count: 32)),
+                secrets: secrets, fleet: fleetHooks(), logger: Logger(label: "iii-core"))
+            let listeners = WorkerListeners(engine: engine)
+            var activation = SocketActivation(environment: environment, pid: getpid())
+            try listeners.open(plan.workerManagers, inherited: activation.takeWorkerListener())
+            let supervisor = try Supervisor(
+                plan: plan, options: supervisorOptions(listeners, activation), hooks: supervisorHooks(engine, secrets, listeners))
+            self.supervisor.withLockedValue { $0 = supervisor }
+            announce(engine.logger)
+            startWatchdog(engine, supervisor.notifier)
+            let code = supervisor.run()
+            self.supervisor.withLockedValue { $0 = nil }
+            stop(engine)
+            return code
+        } catch {
+            ControlCommands.write("Error: \(error)\n", to: 2)
+            return 1
+        }
+    }
+
+    private func announce(_ logger: Logger) {
+        for warning in plan.configuration.warnings { logger.warning("\(warning)") }
+        for remark in plan.remarks { logger.info("\(remark)") }
+        if !plan.unavailable.isEmpty {
+            logger.info("not part of this build and not started: \(plan.unavailable.joined(separator: ", "))")
+        }
+    }
+
+    // MARK: Hooks
+
+    private func fleetHooks() -> FleetHooks {
+        FleetHooks(
+            announced: { [supervisor] name, pid in supervisor.withLockedValue { $0 }?.childAnnounced(name, pid: pid) },
+            ready: { [supervisor] name in supervisor.withLockedValue { $0 }?.childReady(name) },
+            unresponsive: { [supervisor] name in supervisor.withLockedValue { $0 }?.childUnresponsive(name) },
+            perform: { [supervisor] command, input, completion in
+                var request = input.object ?? [:]
+                request["command"] = .string(command)
+                do {
+                    let fleetRequest = try FleetRequest(json: .object(request))
+                    guard let running = supervisor.withLockedValue({ $0 }) else { throw FleetError.failed("the fleet is not up") }
+                    running.perform(fleetRequest) { result in
+                        completion(result.mapError { InvocationError(code: $0.code, message: $0.message) })
+                    }
+                } catch {
+                    completion(.failure(InvocationError(.invalidArguments, "\(error)")))
+                }
+            })
+    }
+
+    private func supervisorHooks(_ engine: Engine, _ secrets: BuiltinSecrets, _ listeners: WorkerListeners) -> SupervisorHooks {
+        SupervisorHooks(
+            issueToken: { name, _ in secrets.issue(for: name) },
+            revokeToken: { secrets.revoke($0) },
+            drain: { engine.drain($0, deadlineMilliseconds: $1, completion: $2) },
+            willShutDown: { engine.eventLoop.execute { engine.beginDraining() } },
+            configurationChanged: { name, config in engine.eventLoop.execute { engine.configurationChanged(name, config) } },
+            workerManagersChanged: { listeners.apply($0) })
+    }
+
+    private func supervisorOptions(_ listeners: WorkerListeners, _ activation: SocketActivation) -> SupervisorOptions {
+        let address = plan.workerManagers.first?.address ?? ("127.0.0.1", 49134)
+        // What children dial: a wildcard address is reached over loopback.
+        let host =
+            switch address.host {
+            case "0.0.0.0", "": "127.0.0.1"
+            case "::", "[::]": "[::1]"
+            case let host where host.contains(":") && !host.hasPrefix("["): "[\(host)]"
+            default: address.host
+            }
+        var inherited = environment
+        if inherited["III_LOG_LEVEL"] == nil { inherited["III_LOG_LEVEL"] = plan.configuration.logLevel }
+        var options = SupervisorOptions(
+            engineURL: "ws://\(host):\(listeners.enginePort)", enginePort: listeners.enginePort, version: engineVersion, environment: inherited,
+            lookup: lookup, activation: activation)
+        options.configPath = configPath
+        options.only = only
+        options.except = except
+        options.logStyle = style
+        options.controlSocketPath = ControlSocketPath.path(port: listeners.enginePort, environment: environment)
+        options.adoptsOrphans = getpid() == 1
+        return options
+    }
+
+    // MARK: Process
+
+    /// The secret shared with built-ins that systemd starts as units of their own (deploy/).
+    private func sharedSecret() throws -> String? {
+        guard let path = environment["III_BUILTIN_TOKEN_FILE"] else { return nil }
+        guard let secret = readSmallFile(path), secret.utf8.count >= 32 else {
+            throw ConfigurationError("III_BUILTIN_TOKEN_FILE: '\(path)' must hold a secret of at least 32 characters, e.g. from 'openssl rand -hex 32'")
+        }
+        return secret
+    }
+
+    /// The engine logs through the supervisor's multiplexer, so that no blocked console can hold up the event loop.
+    private func bootstrapLog() {
+        let filter = LogFilter(parsing: plan.configuration.logLevel) ?? LogFilter()
+        let target = ConsoleLogHandler.Target(format: .text, isJournal: true) { [supervisor] line in
+            let text = String(decoding: line, as: UTF8.self)
+            guard let running = supervisor.withLockedValue({ $0 }), text.hasPrefix("<"), let end = text.firstIndex(of: ">") else {
+                return ControlCommands.write(text.hasPrefix("<") ? String(text.dropFirst(3)) : text, to: 2)
+            }
+            let priority = Int(text[text.index(after: text.startIndex)..<end]) ?? 6
+            running.log(priority: priority, String(text[text.index(after: end)...].trimmingSuffix(while: \.isNewline)))
+        }
+        TelemetryLog.bootstrap(filter: filter, target: target)
+    }
+
+    /// systemd is told that we live by the loop that routes messages, so that a stuck loop is noticed (§29.9).
+    private func startWatchdog(_ engine: Engine, _ notifier: SystemdNotifier) {
+        guard let interval = notifier.watchdogInterval else { return }
+        engine.eventLoop.scheduleRepeatedTask(initialDelay: .zero, delay: TimeAmount(interval)) { _ in notifier.watchdogPing() }
+    }
+
+    private func stop(_ engine: Engine) {
+        let closed = engine.eventLoop.submit { engine.shutDown() }.flatMap {
+            // Long enough for the close frames to leave; nobody is waited for.
+            engine.eventLoop.scheduleTask(in: .milliseconds(50)) {}.futureResult
+        }
+        try? closed.wait()
+    }
+}
+
+extension StringProtocol {
+    fileprivate func trimmingSuffix(while predicate: (Character) -> Bool) -> SubSequence {
+        var end = endIndex
+        while end > startIndex, predicate(self[index(before: end)]) { end = index(before: end) }
+        return self[startIndex..<end]
+    }
+}

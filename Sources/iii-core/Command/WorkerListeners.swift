@@ -1,0 +1,84 @@
+import Glibc
+import IIIConfiguration
+import IIIEngine
+import IIIProtocol
+import IIISupervision
+import Logging
+import NIOConcurrencyHelpers
+import NIOCore
+
+/// The engine's listeners, one per `iii-worker-manager` entry, and their change on a reload (protocol.md §7.1).
+///
+/// Used from the main thread at start and from the supervisor's thread afterwards, which is the same one.
+final class WorkerListeners: @unchecked Sendable {
+    private struct Listener {
+        var entry: WorkerEntry
+        var settings: ListenerSettings
+        var channel: any Channel
+    }
+
+    private let engine: Engine
+    private var listeners: [String: Listener] = [:]
+
+    init(engine: Engine) { self.engine = engine }
+
+    /// The port the first entry really listens on: the engine port.
+    private(set) var enginePort = 49134
+
+    /// Opens every entry. `inherited` is a socket systemd passed, for the first.
+    func open(_ entries: [WorkerEntry], inherited: CInt?) throws {
+        for (index, entry) in entries.enumerated() {
+            let socket = try socket(of: entry, inherited: index == 0 ? inherited : nil)
+            if index == 0 { enginePort = socket.actualPort ?? socket.port }
+            try serve(entry, socket)
+        }
+    }
+
+    /// Applies a new set of entries; an error text means that nothing was changed.
+    func apply(_ entries: [WorkerEntry]) -> String? {
+        let wanted = Dictionary(entries.map { ($0.id, $0) }, uniquingKeysWith: { _, last in last })
+        // Bind everything new first: if one address is taken, the old listeners stay as they are.
+        var bound: [(WorkerEntry, ListeningSocket)] = []
+        for entry in entries {
+            if let old = listeners[entry.id], Self.address(old.entry) == Self.address(entry) { continue }
+            do {
+                bound.append((entry, try socket(of: entry, inherited: nil)))
+            } catch {
+                for (_, socket) in bound { close(socket.descriptor) }
+                return "\(entry.id): \(error)"
+            }
+        }
+        for (id, old) in listeners where wanted[id].map({ Self.address($0) != Self.address(old.entry) }) ?? true {
+            old.channel.close(promise: nil)
+            listeners[id] = nil
+        }
+        for (entry, socket) in bound {
+            do { try serve(entry, socket) } catch { return "\(entry.id): \(error)" }
+        }
+        for (id, listener) in listeners {
+            guard let entry = wanted[id] else { continue }
+            listeners[id]?.entry = entry
+            listener.settings.replace(with: EngineOptions(config: entry.effectiveConfig), on: engine.eventLoop)
+        }
+        return nil
+    }
+
+    private static func address(_ entry: WorkerEntry) -> String { entry.address.map { "\($0.host):\($0.port)" } ?? "" }
+
+    private func socket(of entry: WorkerEntry, inherited: CInt?) throws -> ListeningSocket {
+        let address = entry.address ?? ("127.0.0.1", 49134)
+        if let inherited { return ListeningSocket(descriptor: inherited, host: address.host, port: address.port) }
+        return try ListeningSocket.bind(host: address.host, port: address.port)
+    }
+
+    private func serve(_ entry: WorkerEntry, _ socket: ListeningSocket) throws {
+        let settings = ListenerSettings(EngineOptions(config: entry.effectiveConfig))
+        let channel = try engine.serve(socket: socket.descriptor, settings: settings).wait()
+        listeners[entry.id] = Listener(entry: entry, settings: settings, channel: channel)
+        engine.logger.info("workers connect to \(socket.host):\(socket.actualPort ?? socket.port)", metadata: ["entry": .string(entry.id)])
+        if !["127.0.0.1", "localhost", "::1", "[::1]"].contains(socket.host), entry.config?["rbac"] == nil {
+            engine.logger.warning(
+                "\(entry.id) listens on a public address without access rules: anyone who reaches \(socket.host):\(socket.port) may register and call functions")
+        }
+    }
+}

@@ -1,0 +1,232 @@
+"""A raw protocol client and a fleet of real processes, for tests that look at the wire itself."""
+
+import contextlib
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import uuid
+
+import yaml
+from websockets.sync.client import connect
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BIN = pathlib.Path(os.environ.get("III_BIN_DIR", ROOT / ".build" / "release"))
+DEADLINE = 15.0
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def wait_for(condition, what: str, timeout: float = DEADLINE, interval: float = 0.02):
+    """Polls until `condition()` is truthy and returns that; fails with `what` after the deadline."""
+    end = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {timeout} s: {what}")
+        time.sleep(interval)
+
+
+class Wire:
+    """One worker connection, frame by frame."""
+
+    def __init__(self, port: int, path: str = "/", **options):
+        options.setdefault("compression", None)
+        options.setdefault("max_size", None)
+        self.ws = connect(f"ws://127.0.0.1:{port}{path}", **options)
+        self.inbox: list[dict] = []
+        self.worker_id = None
+
+    def hello(self) -> "Wire":
+        first = self.recv()
+        assert first["type"] == "workerregistered", first
+        self.worker_id = first["worker_id"]
+        return self
+
+    def close(self):
+        self.ws.close()
+
+    def send(self, message):
+        self.ws.send(message if isinstance(message, (str, bytes)) else json.dumps(message))
+
+    def recv(self, timeout: float = DEADLINE) -> dict:
+        frame = self.ws.recv(timeout=timeout)
+        return json.loads(frame)
+
+    def expect(self, type_: str, timeout: float = DEADLINE, **fields) -> dict:
+        """The next message of this type and content; others are kept for later calls."""
+
+        def matches(message):
+            return message["type"] == type_ and all(message.get(k) == v for k, v in fields.items())
+
+        for index, message in enumerate(self.inbox):
+            if matches(message):
+                return self.inbox.pop(index)
+        end = time.monotonic() + timeout
+        while True:
+            left = end - time.monotonic()
+            try:
+                message = self.recv(timeout=max(left, 0.001))
+            except TimeoutError:
+                raise AssertionError(f"no {type_} {fields} within {timeout} s; waiting: {self.inbox}") from None
+            if matches(message):
+                return message
+            self.inbox.append(message)
+
+    def sync(self) -> list[dict]:
+        """Everything the engine had sent before it handled what we sent until now."""
+        self.send({"type": "ping"})
+        self.expect("pong")
+        messages, self.inbox = self.inbox, []
+        return messages
+
+    def quiet(self):
+        """Nothing was sent to us up to now."""
+        assert self.sync() == []
+
+    # Shorthands for the messages of protocol.md §2.3.
+
+    def register(self, function_id: str, **fields):
+        self.send({"type": "registerfunction", "id": function_id, **fields})
+
+    def register_type(self, type_id: str, **fields):
+        self.send({"type": "registertriggertype", "id": type_id, "description": type_id, **fields})
+
+    def register_trigger(self, type_id: str, function_id: str, trigger_id: str | None = None, **fields) -> str:
+        trigger_id = trigger_id or str(uuid.uuid4())
+        self.send({"type": "registertrigger", "id": trigger_id, "trigger_type": type_id, "function_id": function_id, "config": {}, **fields})
+        return trigger_id
+
+    def invoke(self, function_id: str, data=None, invocation_id: str | None = None, **fields) -> str:
+        invocation_id = invocation_id or str(uuid.uuid4())
+        self.send({"type": "invokefunction", "invocation_id": invocation_id, "function_id": function_id, "data": data, **fields})
+        return invocation_id
+
+    def result_of(self, invocation_id: str, timeout: float = DEADLINE) -> dict:
+        return self.expect("invocationresult", timeout=timeout, invocation_id=invocation_id)
+
+    def call(self, function_id: str, data=None, **fields):
+        answer = self.result_of(self.invoke(function_id, data, **fields))
+        assert "error" not in answer, answer
+        return answer.get("result")
+
+    def error_of(self, function_id: str, data=None, **fields) -> dict:
+        answer = self.result_of(self.invoke(function_id, data, **fields))
+        assert "error" in answer, answer
+        return answer["error"]
+
+    def answer(self, call: dict, result=None, **fields):
+        message = {"type": "invocationresult", "invocation_id": call["invocation_id"], "function_id": call["function_id"]}
+        if "error" not in fields:
+            message["result"] = result
+        self.send(message | fields)
+
+
+class Fleet:
+    """`iii-core up` with its children on free ports and in a private directory."""
+
+    def __init__(self, directory: pathlib.Path, workers: list | None = None, manager: dict | None = None, http: dict | None = None, text: str | None = None, args=(), env=None):
+        self.directory = directory
+        self.port = free_port()
+        self.http_port = free_port()
+        self.log = directory / "core.log"
+        self.config = directory / "config.yaml"
+        self.env = {**os.environ, "XDG_RUNTIME_DIR": str(directory), "NO_COLOR": "1", "SWIFT_BACKTRACE": "enable=no", **(env or {})}
+        self.args = list(args)
+        self.process = None
+        if text is None:
+            entries = [{"name": "iii-worker-manager", "config": {"host": "127.0.0.1", "port": self.port, **(manager or {})}}]
+            if http is not None:
+                entries.append({"name": "iii-http", "config": {"host": "127.0.0.1", "port": self.http_port, **http}})
+            entries += workers or []
+            text = yaml.safe_dump({"workers": entries})
+        self.config.write_text(text.replace("@PORT@", str(self.port)).replace("@HTTP_PORT@", str(self.http_port)))
+
+    @property
+    def url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}"
+
+    @property
+    def http_url(self) -> str:
+        return f"http://127.0.0.1:{self.http_port}"
+
+    def spawn(self) -> "Fleet":
+        output = open(self.log, "ab")
+        self.process = subprocess.Popen(
+            [BIN / "iii-core", "up", "-c", str(self.config), *self.args], cwd=self.directory, env=self.env, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        )
+        output.close()
+        return self
+
+    def up(self) -> "Fleet":
+        self.spawn()
+        self.wait_ready()
+        return self
+
+    def wait_ready(self):
+        done = self.cli("status", "--wait-ready", "--timeout", "15s", check=False)
+        assert done.returncode == 0, f"not ready: {done.stdout}{done.stderr}\n{self.output()}"
+
+    def output(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def cli(self, *args, check: bool = True, timeout: float = 30, **options) -> subprocess.CompletedProcess:
+        flags = [] if args[0] in ("version", "--version", "trigger", "config") else ["-c", str(self.config)]
+        return subprocess.run([BIN / "iii-core", args[0], *args[1:], *flags], cwd=self.directory, env=self.env, capture_output=True, text=True, check=check, timeout=timeout, **options)
+
+    def rows(self) -> dict:
+        rows = json.loads(self.cli("ps", "--json").stdout)
+        return {row["name"]: row for row in (rows["children"] if isinstance(rows, dict) else rows)}
+
+    def pid_of(self, name: str) -> int:
+        return self.rows()[name]["pid"]
+
+    def connect(self, **options) -> Wire:
+        return Wire(self.port, **options).hello()
+
+    def stop(self, timeout: float = 30) -> int:
+        if self.process is None or self.process.poll() is not None:
+            return self.process.returncode if self.process else 0
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(f"SIGTERM did not end the core:\n{self.output()}") from None
+
+    def kill(self):
+        if self.process and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+
+@contextlib.contextmanager
+def fleet(**options):
+    with tempfile.TemporaryDirectory(prefix="iii-") as directory:
+        it = Fleet(pathlib.Path(directory), **options)
+        try:
+            yield it.up()
+        finally:
+            try:
+                it.stop()
+            finally:
+                it.kill()
+
+
+def alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as f:
+            return f.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
