@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import random
 import signal
 import socket
 import subprocess
@@ -20,9 +21,12 @@ DEADLINE = 15.0
 
 
 def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """Outside the range of ephemeral ports, so that no outgoing connection takes it before we listen on it."""
+    while True:
+        port = random.randrange(20000, 32000)
+        with socket.socket() as s, contextlib.suppress(OSError):
+            s.bind(("127.0.0.1", port))
+            return port
 
 
 def wait_for(condition, what: str, timeout: float = DEADLINE, interval: float = 0.02):
@@ -57,7 +61,7 @@ class Wire:
         self.ws.close()
 
     def send(self, message):
-        self.ws.send(message if isinstance(message, (str, bytes)) else json.dumps(message))
+        self.ws.send(message if isinstance(message, (str, bytes)) else json.dumps(message, ensure_ascii=False))
 
     def recv(self, timeout: float = DEADLINE) -> dict:
         frame = self.ws.recv(timeout=timeout)

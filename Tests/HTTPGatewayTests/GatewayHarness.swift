@@ -30,21 +30,29 @@ final class FakeLink: FunctionLink {
 
     var isConnected = true
     var calls: [Call] = []
+    var abandoned = 0
     /// Answers at once instead of recording, when set.
     var automaticAnswer: ((Call) -> Void)?
 
     func invoke(
-        _ function: FunctionID, traceparent: String?, baggage: String?, metadata: [UInt8]?, timeout: TimeAmount?,
+        _ function: FunctionID, traceparent: String?, baggage: String?, metadata: [UInt8]?,
         writeData: (inout ByteBuffer) -> Void, completion: @escaping (CallOutcome) -> Void
-    ) {
+    ) -> UUIDBits? {
         var buffer = ByteBuffer()
         writeData(&buffer)
         let raw = String(buffer: buffer)
         let call = Call(
             function: function.text, payload: try? JSONValue(parsing: raw), rawPayload: raw, metadata: metadata, traceparent: traceparent,
             completion: completion)
-        if let automaticAnswer { automaticAnswer(call) } else { calls.append(call) }
+        if let automaticAnswer {
+            automaticAnswer(call)
+            return nil
+        }
+        calls.append(call)
+        return UUIDBits(high: 0, low: UInt64(calls.count))
     }
+
+    func abandon(_ call: UUIDBits) { abandoned += 1 }
 
     /// The oldest call that is not answered yet.
     func next() -> Call { calls.removeFirst() }

@@ -72,6 +72,8 @@ package func readSmallFile(_ path: String) -> String? {
 
 /// One running core worker. Confined to its loop, except for `waitForEnd`.
 private final class Running<W: CoreWorker>: @unchecked Sendable {
+    private enum Drain { case notStarted, running, done }
+
     private let group: MultiThreadedEventLoopGroup
     private let loop: any EventLoop
     private let link: WorkerLink
@@ -81,7 +83,8 @@ private final class Running<W: CoreWorker>: @unchecked Sendable {
     private var hasEnded = false
     private var worker: W?
     private var isBound = false
-    private var isDraining = false
+    private var drain = Drain.notStarted
+    private var afterDrain: [() -> Void] = []
     private var signalSources: [any DispatchSourceSignal] = []
 
     init(options: WorkerOptions, logger: Logger) {
@@ -173,10 +176,18 @@ private final class Running<W: CoreWorker>: @unchecked Sendable {
 
     // MARK: End
 
+    /// Drains once; whoever asks again (SIGTERM after the core's request) waits for the same drain.
     private func drain(deadline: NIODeadline, completion: @escaping () -> Void) {
-        guard let worker, !isDraining else { return completion() }
-        isDraining = true
-        worker.drain(deadline: deadline, completion: completion)
+        guard let worker, drain != .done else { return completion() }
+        afterDrain.append(completion)
+        guard drain == .notStarted else { return }
+        drain = .running
+        worker.drain(deadline: deadline) { [self] in
+            drain = .done
+            let waiting = afterDrain
+            afterDrain = []
+            for completion in waiting { completion() }
+        }
     }
 
     private func watchSignals() {

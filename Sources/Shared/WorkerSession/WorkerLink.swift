@@ -215,13 +215,17 @@ public final class WorkerLink: @unchecked Sendable {
     /// Sends a call; `writeData` appends exactly one JSON value straight into the frame.
     ///
     /// Fails with `DISCONNECTED` at once while the link is down. Without a `timeout` it waits as long as the link lives. For
-    /// `void` the completion runs when the message is queued.
+    /// `void` the completion runs when the message is queued. Returns the call's id for `abandon`, nil when nothing is waited for.
+    @discardableResult
     public func call(
         _ function: FunctionID, action: CallAction = .synchronous, traceparent: String? = nil, baggage: String? = nil,
         metadata: [UInt8]? = nil, timeout: TimeAmount? = nil, writeData: (inout ByteBuffer) -> Void,
         completion: @escaping (CallOutcome) -> Void
-    ) {
-        guard let connection, connection.phase == .open, workerID != nil else { return completion(.failure(Self.disconnected)) }
+    ) -> UUIDBits? {
+        guard let connection, connection.phase == .open, workerID != nil else {
+            completion(.failure(Self.disconnected))
+            return nil
+        }
         var id: UUIDBits?
         if action != .void {
             let new = nextID()
@@ -262,6 +266,12 @@ public final class WorkerLink: @unchecked Sendable {
             buffer.writeInteger(UInt8(ascii: "}"))
         }
         if id == nil { completion(.result(nil)) }
+        return id
+    }
+
+    /// Forgets a call: its completion will not run. The callee is not told; the protocol has no cancel.
+    public func abandon(_ call: UUIDBits) {
+        pending.removeValue(forKey: call)?.timeout?.cancel()
     }
 
     /// Runs `work(true)` as soon as the link is up, or `work(false)` when it is not up in time or too many wait already.

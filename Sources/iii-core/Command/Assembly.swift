@@ -45,7 +45,6 @@ final class Assembly: @unchecked Sendable {
             let supervisor = try Supervisor(
                 plan: plan, options: supervisorOptions(listeners, activation), hooks: supervisorHooks(engine, secrets, listeners))
             self.supervisor.withLockedValue { $0 = supervisor }
-            announce(engine.logger)
             startWatchdog(engine, supervisor.notifier)
             let code = supervisor.run()
             self.supervisor.withLockedValue { $0 = nil }
@@ -54,14 +53,6 @@ final class Assembly: @unchecked Sendable {
         } catch {
             ControlCommands.write("Error: \(error)\n", to: 2)
             return 1
-        }
-    }
-
-    private func announce(_ logger: Logger) {
-        for warning in plan.configuration.warnings { logger.warning("\(warning)") }
-        for remark in plan.remarks { logger.info("\(remark)") }
-        if !plan.unavailable.isEmpty {
-            logger.info("not part of this build and not started: \(plan.unavailable.joined(separator: ", "))")
         }
     }
 

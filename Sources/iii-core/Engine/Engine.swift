@@ -59,6 +59,7 @@ package final class Engine: @unchecked Sendable {
     private var isDraining = false
     private var listeners: [any Channel] = []
     private var sweep: RepeatedTask?
+    private var abandonedSweep: RepeatedTask?
     private var generator = SystemRandomNumberGenerator()
     private var invocationPrefix: UInt64
     private var invocationCount: UInt64 = 0
@@ -282,6 +283,20 @@ package final class Engine: @unchecked Sendable {
             let now = NIODeadline.now()
             for connection in Array(connections.values) { inspect(connection, now) }
         }
+        abandonedSweep = eventLoop.scheduleRepeatedTask(initialDelay: .minutes(10), delay: .minutes(10)) { [self] _ in
+            forgetAbandonedCalls(.now())
+        }
+    }
+
+    /// A callee that never answers must not fill memory for ever: the protocol has no cancel.
+    func forgetAbandonedCalls(_ now: NIODeadline) {
+        for worker in registry.workers.values where !worker.invocations.isEmpty {
+            for (id, pending) in worker.invocations where now - pending.startedAt > options.abandonedCallLifetime {
+                worker.invocations[id] = nil
+                counters.callsForgotten += 1
+                stop(pending)
+            }
+        }
     }
 
     private func inspect(_ connection: WorkerConnection, _ now: NIODeadline) {
@@ -321,6 +336,7 @@ package final class Engine: @unchecked Sendable {
         for listener in listeners { listener.close(promise: nil) }
         listeners = []
         sweep?.cancel()
+        abandonedSweep?.cancel()
         for connection in Array(connections.values) { connection.close(.serviceRestart, reason: "engine is shutting down") }
     }
 }

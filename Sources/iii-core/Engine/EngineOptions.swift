@@ -25,8 +25,11 @@ package struct EngineOptions: Sendable {
     package var feederAllowance = 64 << 10
     /// A peer above its high-water mark that takes nothing for this long is dropped with 1013. Default 30 s.
     package var writeStallTimeout = TimeAmount.seconds(30)
-    /// Calls one worker may have in flight; further ones fail with `too_many_in_flight`. Default 65 536.
+    /// Calls one worker may have in flight, and calls one worker may leave unanswered; further ones fail with
+    /// `too_many_in_flight`. Default 65 536.
     package var maximumInFlight = 65_536
+    /// A call that its callee has not answered for this long is forgotten; its caller gave up long ago (protocol.md §4.9).
+    package var abandonedCallLifetime = TimeAmount.hours(24)
     /// Default 10 000, 10 000 and 1 000.
     package var maximumFunctionsPerWorker = 10_000
     package var maximumTriggersPerWorker = 10_000
@@ -82,6 +85,7 @@ package struct EngineCounters: Sendable {
     package var peersPaused = 0
     package var slowPeersDropped = 0
     package var silentPeersDropped = 0
+    package var callsForgotten = 0
     package var callsHeld = 0
     package var heldCallsRefused = 0
     package var telemetryRelayed = 0
@@ -98,7 +102,7 @@ package struct EngineCounters: Sendable {
             "in_flight_limit_reached": JSONValue(inFlightLimitReached), "registrations_refused": JSONValue(registrationsRefused),
             "registration_limit_reached": JSONValue(registrationLimitReached), "payloads_too_large": JSONValue(payloadsTooLarge),
             "peers_paused": JSONValue(peersPaused), "slow_peers_dropped": JSONValue(slowPeersDropped),
-            "silent_peers_dropped": JSONValue(silentPeersDropped), "calls_held": JSONValue(callsHeld),
+            "silent_peers_dropped": JSONValue(silentPeersDropped), "calls_forgotten": JSONValue(callsForgotten), "calls_held": JSONValue(callsHeld),
             "held_calls_refused": JSONValue(heldCallsRefused), "telemetry_relayed": JSONValue(telemetryRelayed),
             "telemetry_dropped": JSONValue(telemetryDropped),
         ]

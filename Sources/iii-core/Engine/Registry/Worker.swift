@@ -114,6 +114,14 @@ package struct PendingInvocation {
     package var function: FunctionRecord
     /// `,"traceparent":…,"baggage":…` of the request, echoed in the reply; empty when it had none.
     package var traceContext: [UInt8]
+    package let startedAt: NIODeadline
+
+    package init(destination: Destination, function: FunctionRecord, traceContext: [UInt8], startedAt: NIODeadline) {
+        self.destination = destination
+        self.function = function
+        self.traceContext = traceContext
+        self.startedAt = startedAt
+    }
 }
 
 /// How an engine-made call ended. The bytes are raw JSON, valid during the callback only; nil means no result.

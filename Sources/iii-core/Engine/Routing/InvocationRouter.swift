@@ -77,15 +77,10 @@ extension Engine {
             return callBuiltin(builtin, record, caller, isSynchronous ? callerID : nil, bytes, envelope)
         }
         guard let callee = record.selectCallee(default: options.invocationPolicy), let target = callee.connection else { return }
-        if callerID != nil && isSynchronous && caller.callsInFlight >= options.maximumInFlight && !caller.isPrivileged {
+        if let error = inFlightError(caller, callee) {
             counters.inFlightLimitReached &+= 1
             counters.invocationsFailed &+= 1
-            if let callerID {
-                sendError(
-                    to: caller, callerID, function: record.literal,
-                    InvocationError(.tooManyInFlight, "This worker has \(options.maximumInFlight) calls in flight; wait for answers (max_in_flight)"),
-                    traceContext: [])
-            }
+            if isSynchronous, let callerID { sendError(to: caller, callerID, function: record.literal, error, traceContext: []) }
             return
         }
         if let limit = callee.metadata.maximumDelivery, bytes.count > limit &- 128 {
@@ -108,7 +103,7 @@ extension Engine {
         }
         // The record exists before the frame is queued, so an instant reply finds it.
         callee.invocations[calleeID] = PendingInvocation(
-            destination: destination, function: record, traceContext: traceContext(bytes, envelope))
+            destination: destination, function: record, traceContext: traceContext(bytes, envelope), startedAt: connection.lastInbound)
         caller.callsInFlight &+= 1
 
         let data = envelope.data.isPresent ? envelope.data.of(bytes) : Self.null
@@ -267,7 +262,8 @@ extension Engine {
             return completion(.failure(notFound(key)))
         }
         let id = nextInvocationID()
-        callee.invocations[id] = PendingInvocation(destination: .engine(completion), function: record, traceContext: [])
+        callee.invocations[id] = PendingInvocation(
+            destination: .engine(completion), function: record, traceContext: [], startedAt: .now())
         target.sendText(expectedLength: 160 &+ data.count &+ (metadata?.count ?? 0)) { buffer in
             buffer.writeStaticString(#"{"type":"invokefunction","invocation_id":""#)
             buffer.writeUUID(id)
@@ -310,6 +306,19 @@ extension Engine {
     }
 
     // MARK: Pieces
+
+    /// Both ends of a call are bounded: what one worker has asked for, and what one worker has not answered.
+    private func inFlightError(_ caller: Worker, _ callee: Worker) -> InvocationError? {
+        let limit = options.maximumInFlight
+        // `iii-http` calls for all its clients and bounds them itself.
+        if caller.callsInFlight >= limit && !caller.isPrivileged {
+            return InvocationError(.tooManyInFlight, "This worker has \(limit) calls in flight; wait for answers (max_in_flight)")
+        }
+        if callee.invocations.count >= limit {
+            return InvocationError(.tooManyInFlight, "The worker that serves this function has \(limit) calls unanswered (max_in_flight)")
+        }
+        return nil
+    }
 
     private func invalid(_ connection: WorkerConnection, _ callerID: UUIDBits?, _ reason: String) {
         connection.dropped(reason)

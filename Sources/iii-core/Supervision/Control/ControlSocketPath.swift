@@ -4,7 +4,9 @@ import Glibc
 package enum ControlSocketPath {
     /// `$XDG_RUNTIME_DIR/iii-core/<port>.sock`; `/tmp/iii-core-<uid>/<port>.sock` when that directory is not set or not there.
     package static func path(port: Int, environment: [String: String], uid: UInt32 = getuid()) -> String {
-        if let runtime = environment["XDG_RUNTIME_DIR"], runtime.hasPrefix("/"), access(runtime, W_OK) == 0 { return "\(runtime)/iii-core/\(port).sock" }
+        if let runtime = environment["XDG_RUNTIME_DIR"], runtime.hasPrefix("/"), access(runtime, W_OK) == 0 {
+            return "\(runtime)/iii-core/\(port).sock"
+        }
         return "/tmp/iii-core-\(uid)/\(port).sock"
     }
 

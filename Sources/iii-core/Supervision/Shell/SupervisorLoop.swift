@@ -78,10 +78,10 @@ final class SupervisorLoop: @unchecked Sendable {
             configWatch = watch
             loop.add(watch.descriptor, .read) { _, _ in watch.received(now: MonotonicClock.now) }
         }
+        logs.setNames(plan.children.map(\.name))
         for remark in plan.remarks { logs.log(6, remark) }
         for name in plan.unavailable { logs.log(6, "\(name) is not part of this build; the engine runs without it") }
         for warning in plan.configuration.warnings { logs.log(4, "\(plan.configuration.path ?? "configuration"): \(warning)") }
-        logs.setNames(plan.children.map(\.name))
         for child in plan.children { admit(child) }
         if options.adoptsOrphans { reapOrphans() }
         execute(fleet.start(now: MonotonicClock.now))

@@ -9,18 +9,22 @@ package protocol FunctionLink: AnyObject, SendableMetatype {
     var isConnected: Bool { get }
 
     /// Calls a function; `writeData` appends the payload straight into the frame, `completion` runs on the event loop.
+    /// Returns the call's id for `abandon`; nil when it has failed already.
     func invoke(
-        _ function: FunctionID, traceparent: String?, baggage: String?, metadata: [UInt8]?, timeout: TimeAmount?,
-        writeData: (inout ByteBuffer) -> Void, completion: @escaping (CallOutcome) -> Void)
+        _ function: FunctionID, traceparent: String?, baggage: String?, metadata: [UInt8]?,
+        writeData: (inout ByteBuffer) -> Void, completion: @escaping (CallOutcome) -> Void
+    ) -> UUIDBits?
+
+    /// Forgets a call: its completion will not run.
+    func abandon(_ call: UUIDBits)
 }
 
 extension WorkerLink: FunctionLink {
     package func invoke(
-        _ function: FunctionID, traceparent: String?, baggage: String?, metadata: [UInt8]?, timeout: TimeAmount?,
+        _ function: FunctionID, traceparent: String?, baggage: String?, metadata: [UInt8]?,
         writeData: (inout ByteBuffer) -> Void, completion: @escaping (CallOutcome) -> Void
-    ) {
-        call(
-            function, traceparent: traceparent, baggage: baggage, metadata: metadata, timeout: timeout, writeData: writeData,
-            completion: completion)
+    ) -> UUIDBits? {
+        // No timeout of the link's own: the gateway's request timers cost a list operation instead of a heap search.
+        call(function, traceparent: traceparent, baggage: baggage, metadata: metadata, writeData: writeData, completion: completion)
     }
 }

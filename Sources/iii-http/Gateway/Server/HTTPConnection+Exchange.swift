@@ -122,14 +122,15 @@ extension HTTPConnection {
             return
         }
         let exchange = exchange
-        gateway.link.invoke(
-            condition, traceparent: facts?.traceparent, baggage: facts?.baggage, metadata: nil, timeout: nil,
+        call = gateway.link.invoke(
+            condition, traceparent: facts?.traceparent, baggage: facts?.baggage, metadata: nil,
             writeData: { RequestWriter.writeConditionPayload(request, to: &$0) },
             completion: { [self] outcome in conditionCompleted(outcome, exchange) })
     }
 
     private func conditionCompleted(_ outcome: CallOutcome, _ number: UInt64) {
         guard number == exchange, phase == .calling else { return }
+        call = nil
         switch outcome {
         case .failure(let error): functionFailed(error, "condition")
         case .result(let text):
@@ -145,14 +146,15 @@ extension HTTPConnection {
         let references = gateway.references
         // The payload is written during the call; the body need not be kept beside the frame that carries it.
         self.request?.body = nil
-        gateway.link.invoke(
-            route.functionID, traceparent: facts?.traceparent, baggage: facts?.baggage, metadata: route.metadata, timeout: nil,
+        call = gateway.link.invoke(
+            route.functionID, traceparent: facts?.traceparent, baggage: facts?.baggage, metadata: route.metadata,
             writeData: { RequestWriter.writeHandlerPayload(request, references: references, to: &$0) },
             completion: { [self] outcome in handlerCompleted(outcome, exchange) })
     }
 
     private func handlerCompleted(_ outcome: CallOutcome, _ number: UInt64) {
         guard number == exchange, phase == .calling else { return }
+        call = nil
         switch outcome {
         case .failure(let error): functionFailed(error, "handler")
         case .result(let text):
@@ -191,7 +193,10 @@ extension HTTPConnection {
         }
     }
 
-    func requestTimeExpired() { fail(.deadlineExceeded, closes: phase == .collecting) }
+    func requestTimeExpired() {
+        abandonCall()
+        fail(.deadlineExceeded, closes: phase == .collecting)
+    }
 
     func graceTimeExpired() { respond { gateway.writer.writeNoContent(form, to: &$0) } }
 

@@ -1,3 +1,4 @@
+import IIIProtocol
 import NIOCore
 import NIOHTTP1
 
@@ -36,6 +37,8 @@ final class HTTPConnection<Link: FunctionLink>: ChannelDuplexHandler {
     var phase = Phase.idle
     /// Changes whenever an exchange begins or is answered; completions carry the number they belong to.
     var exchange: UInt64 = 0
+    /// The call the current exchange waits for.
+    var call: UUIDBits?
     var form = ResponseWriter.Form()
     var facts: RequestFacts?
     var request: RoutedRequest?
@@ -89,12 +92,20 @@ final class HTTPConnection<Link: FunctionLink>: ChannelDuplexHandler {
         context.fireChannelInactive()
     }
 
+    /// Nobody waits for the answer any more: the link need not keep its completion, and with it this connection.
+    func abandonCall() {
+        guard let call else { return }
+        self.call = nil
+        gateway.link.abandon(call)
+    }
+
     func handlerRemoved(context: ChannelHandlerContext) { ended() }
 
     private func ended() {
         guard context != nil else { return }
         self.context = nil
         exchange &+= 1
+        abandonCall()
         if phase == .queued { gateway.withdraw(self) } else { givePlaceBack() }
         phase = .closing
         timer.cancel()

@@ -1,0 +1,38 @@
+# The two commands a newcomer needs are `make up` and `make test`; `make help` lists the rest.
+SHELL := /bin/bash
+BIN := .build/release
+
+.PHONY: help up build test test-swift test-conformance test-sdk soak bench format lint clean-cache
+
+help:
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
+
+up: ## install what is missing, build, start the example fleet
+	@scripts/install-packages build
+	@$(MAKE) --no-print-directory build
+	@scripts/up
+
+build: ## release build of every executable
+	swift build -c release --static-swift-stdlib --product iii-core
+	swift build -c release --static-swift-stdlib --product iii-http
+	swift build -c release --static-swift-stdlib --product hello-worker
+
+test: ## everything but soak and benchmarks
+	@scripts/install-packages build test
+	@scripts/test
+
+soak: build ## an hour of kills and load; stops by itself
+	@scripts/install-packages build test
+	.cache/venv/bin/python Tests/Conformance/soak.py --minutes 60
+
+bench: ## measure against the named peers and print the table of docs/benchmarks.md
+	@scripts/install-packages build test bench
+	@$(MAKE) --no-print-directory build
+	swift build -c release --static-swift-stdlib --product iii-load
+	.cache/venv/bin/python benchmarks/run.py
+
+format: ## format all Swift sources
+	swift format -i -r Package.swift Sources Tests examples benchmarks
+
+lint: ## fail on sources that are not formatted
+	swift format lint --strict -r Package.swift Sources Tests examples benchmarks
