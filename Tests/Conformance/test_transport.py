@@ -1,7 +1,6 @@
 """protocol.md §15, items 1-11: the socket itself."""
 
 import json
-import os
 import signal
 import socket
 import struct
@@ -12,7 +11,7 @@ import requests
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from wire import Wire, fleet, wait_for
+from wire import RawSocket, Wire, fleet, wait_for
 
 
 def test_first_frame_is_workerregistered(core):
@@ -117,56 +116,6 @@ def test_control_frames_between_fragments(core):
     raw.frame(0x0, b'ng"}')
     assert raw.read_frame() == (0x1, b'{"type":"pong"}')
     raw.close()
-
-
-class RawSocket:
-    """A hand-made client for frames that no library would send."""
-
-    def __init__(self, port: int):
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
-        self.socket.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
-        self.buffer = b""
-        while b"\r\n\r\n" not in self.buffer:
-            self.buffer += self.socket.recv(4096)
-        head, self.buffer = self.buffer.split(b"\r\n\r\n", 1)
-        assert b"101" in head and b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in head
-        assert self.read_frame()[0] == 0x1
-
-    def frame(self, opcode: int, payload: bytes, fin=True, mask=True, rsv=0, length: bytes | None = None):
-        first = (0x80 if fin else 0) | rsv << 4 | opcode
-        if length is None:
-            n = len(payload)
-            length = bytes([n]) if n < 126 else b"\x7e" + struct.pack(">H", n) if n < 65536 else b"\x7f" + struct.pack(">Q", n)
-        key = os.urandom(4) if mask else b""
-        body = bytes(b ^ key[i % 4] for i, b in enumerate(payload)) if mask else payload
-        self.socket.sendall(bytes([first, length[0] | (0x80 if mask else 0)]) + length[1:] + key + body)
-
-    def read(self, n: int) -> bytes:
-        while len(self.buffer) < n:
-            chunk = self.socket.recv(65536)
-            if not chunk:
-                raise EOFError
-            self.buffer += chunk
-        data, self.buffer = self.buffer[:n], self.buffer[n:]
-        return data
-
-    def read_frame(self):
-        first, second = self.read(2)
-        n = second & 0x7F
-        if n == 126:
-            n = struct.unpack(">H", self.read(2))[0]
-        elif n == 127:
-            n = struct.unpack(">Q", self.read(8))[0]
-        return first & 0x0F, self.read(n)
-
-    def close_code(self) -> int:
-        while True:
-            opcode, payload = self.read_frame()
-            if opcode == 0x8:
-                return struct.unpack(">H", payload[:2])[0]
-
-    def close(self):
-        self.socket.close()
 
 
 @pytest.mark.parametrize(

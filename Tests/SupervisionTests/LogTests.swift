@@ -34,7 +34,7 @@ import Testing
         let line = LogLine(time: 0, name: "a", pid: 1, stream: .standardError, rawText: "<4>careful")
         #expect(line.priority == 4 && line.text == "careful")
         #expect(line.console(width: 3, colour: nil, isJournal: true) == "<4>a | careful")
-        #expect(line.console(width: 3, colour: nil, isJournal: false).hasSuffix(" a   | WARNI careful"))
+        #expect(line.console(width: 3, colour: nil, isJournal: false).hasSuffix(" a   | WARN  careful"))
         #expect(LogLine(time: 0, name: "a", pid: 1, stream: .standardError, rawText: "<x>").priority == nil)
     }
 

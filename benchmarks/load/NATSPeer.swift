@@ -4,18 +4,16 @@ import NIOPosix
 /// Caller and worker over the NATS client protocol: request/reply with one inbox per slot, payloads as large as ours.
 enum NATSPeer {
     static func start(_ run: Run, host: String, port: Int) async throws {
-        let bootstrap = ClientBootstrap(group: run.loop)
-        let loop = run.loop
-        try await bootstrap.channelInitializer { channel in
-            channel.eventLoop.makeCompletedFuture { try channel.pipeline.syncOperations.addHandler(NATSConnection(role: .worker)) }
-        }.connect(host: host, port: port).flatMap { worker in
-            // The subscription must stand before the first request.
-            worker.eventLoop.scheduleTask(in: .milliseconds(200)) {}.futureResult
-        }.flatMap { _ in
-            bootstrap.channelInitializer { channel in
-                channel.eventLoop.makeCompletedFuture { try channel.pipeline.syncOperations.addHandler(NATSConnection(role: .caller(run))) }
-            }.connect(host: host, port: port)
-        }.hop(to: loop).map { _ in }.get()
+        try await connect(.worker, run.loop, host, port)
+        // The subscription must stand before the first request.
+        try await run.loop.scheduleTask(in: .milliseconds(200)) {}.futureResult.get()
+        try await connect(.caller(run), run.loop, host, port)
+    }
+
+    private static func connect(_ role: NATSConnection.Role, _ loop: any EventLoop, _ host: String, _ port: Int) async throws {
+        _ = try await ClientBootstrap(group: loop).channelInitializer { channel in
+            channel.eventLoop.makeCompletedFuture { try channel.pipeline.syncOperations.addHandler(NATSConnection(role: role)) }
+        }.connect(host: host, port: port).get()
     }
 }
 
@@ -23,7 +21,7 @@ private final class NATSConnection: ChannelInboundHandler {
     typealias InboundIn = ByteBuffer
     typealias OutboundOut = ByteBuffer
 
-    enum Role {
+    enum Role: Sendable {
         case worker
         case caller(Run)
     }

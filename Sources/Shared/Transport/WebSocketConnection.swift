@@ -75,6 +75,8 @@ open class WebSocketConnection: ChannelInboundHandler, RemovableChannelHandler {
     open func connectionClosed() {}
     /// Bytes waiting for the peer changed by a completed write.
     open func queuedBytesShrank() {}
+    /// More than `maximumQueuedBytes` wait for the peer, which is being dropped.
+    open func queueOverflowed() {}
 
     // MARK: Sending
 
@@ -105,6 +107,14 @@ open class WebSocketConnection: ChannelInboundHandler, RemovableChannelHandler {
 
     private func send(_ opcode: WebSocketOpcode, expectedLength: Int, _ write: (inout ByteBuffer) -> Void) {
         guard phase == .open else { return }
+        append(opcode, expectedLength: expectedLength, write)
+        if queuedBytes > limits.maximumQueuedBytes {
+            queueOverflowed()
+            drop(.tryAgainLater)
+        }
+    }
+
+    private func append(_ opcode: WebSocketOpcode, expectedLength: Int, _ write: (inout ByteBuffer) -> Void) {
         let start = outgoing.writerIndex
         let masked = role == .client
         let guessed = WebSocketFrameHeader.length(forPayload: expectedLength, masked: masked)
@@ -118,7 +128,6 @@ open class WebSocketConnection: ChannelInboundHandler, RemovableChannelHandler {
             finishFrame(opcode, isFinal: true, start: start, guessed: guessed, length: length)
         }
         markDirty()
-        if queuedBytes > limits.maximumQueuedBytes { drop(.tryAgainLater) }
     }
 
     /// Moves the payload if the header's size was guessed wrong, then writes header and mask around it.
@@ -227,13 +236,14 @@ open class WebSocketConnection: ChannelInboundHandler, RemovableChannelHandler {
         context?.close(promise: nil)
     }
 
+    /// The last frame: not subject to the cap on queued bytes, which may be the reason for it.
     private func sendClose(_ code: UInt16?, reason: String) {
-        send(.close, expectedLength: 2 &+ reason.utf8.count) { buffer in
+        phase = .closing
+        append(.close, expectedLength: 2 &+ reason.utf8.count) { buffer in
             guard let code else { return }
             buffer.writeInteger(code)
             buffer.writeString(reason)
         }
-        phase = .closing
     }
 
     private func scheduleHardClose(after delay: TimeAmount) {

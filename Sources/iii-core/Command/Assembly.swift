@@ -51,7 +51,7 @@ final class Assembly: @unchecked Sendable {
             stop(engine)
             return code
         } catch {
-            ControlCommands.write("Error: \(error)\n", to: 2)
+            ControlCommands.write("Error: \(error)", to: 2)
             return 1
         }
     }
@@ -127,12 +127,12 @@ final class Assembly: @unchecked Sendable {
     private func bootstrapLog() {
         let filter = LogFilter(parsing: plan.configuration.logLevel) ?? LogFilter()
         let target = ConsoleLogHandler.Target(format: .text, isJournal: true) { [supervisor] line in
-            let text = String(decoding: line, as: UTF8.self)
+            let text = String(decoding: line, as: UTF8.self).trimmingSuffix(while: \.isNewline)
             guard let running = supervisor.withLockedValue({ $0 }), text.hasPrefix("<"), let end = text.firstIndex(of: ">") else {
-                return ControlCommands.write(text.hasPrefix("<") ? String(text.dropFirst(3)) : text, to: 2)
+                return ControlCommands.write(String(text.hasPrefix("<") ? text.dropFirst(3) : text), to: 2)
             }
             let priority = Int(text[text.index(after: text.startIndex)..<end]) ?? 6
-            running.log(priority: priority, String(text[text.index(after: end)...].trimmingSuffix(while: \.isNewline)))
+            running.log(priority: priority, String(text[text.index(after: end)...]))
         }
         TelemetryLog.bootstrap(filter: filter, target: target)
     }

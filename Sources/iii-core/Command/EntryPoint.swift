@@ -31,7 +31,7 @@ struct IIICore: AsyncParsableCommand {
             if let exit = error as? ExitCode { Glibc.exit(exit.rawValue) }
             // Help goes to stdout and is no error; a wrong command line is 2 as with other engines of this protocol.
             guard code != .success else { exit(withError: error) }
-            ControlCommands.write(fullMessage(for: error) + "\n", to: 2)
+            ControlCommands.write(fullMessage(for: error), to: 2)
             Glibc.exit(error is CleanExit ? 0 : 2)
         }
     }

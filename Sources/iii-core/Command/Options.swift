@@ -44,7 +44,10 @@ struct RunningEngine: ParsableArguments {
                 text: try ConfigurationFile.read(path), path: path, environment: environment, engineVersion: engineVersion
             ).enginePort
         } catch {
-            ControlCommands.write("\(error)\nHint: --port names the engine without reading a configuration.\n", to: 2)
+            // A file that is broken now must not keep anybody from the engine that still runs on what it was.
+            let live = ControlSocketPath.livePorts(environment: environment)
+            if live.count == 1 { return live[0] }
+            ControlCommands.write("\(error)\nHint: --port names the engine without reading a configuration.", to: 2)
             throw ExitCode(1)
         }
     }

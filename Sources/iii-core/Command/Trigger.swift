@@ -53,7 +53,7 @@ struct Trigger: AsyncParsableCommand {
     }
 
     private func fail(_ message: String) -> ExitCode {
-        ControlCommands.write("Error: \(message)\n", to: 2)
+        ControlCommands.write("Error: \(message)", to: 2)
         return ExitCode(1)
     }
 

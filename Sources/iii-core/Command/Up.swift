@@ -25,7 +25,7 @@ struct Up: ParsableCommand {
             let plan = try FleetPlan.make(configuration: configuration, lookup: lookup, only: Self.list(only), except: Self.list(except))
             assembly = Assembly(plan: plan, lookup: lookup, environment: environment)
         } catch {
-            ControlCommands.write("\(error)\n", to: 2)
+            ControlCommands.write("\(error)", to: 2)
             throw ExitCode(1)
         }
         assembly.configPath = source.useDefaultConfig ? nil : source.path

@@ -76,9 +76,5 @@ final class WorkerListeners: @unchecked Sendable {
         let channel = try engine.serve(socket: socket.descriptor, settings: settings).wait()
         listeners[entry.id] = Listener(entry: entry, settings: settings, channel: channel)
         engine.logger.info("workers connect to \(socket.host):\(socket.actualPort ?? socket.port)", metadata: ["entry": .string(entry.id)])
-        if !["127.0.0.1", "localhost", "::1", "[::1]"].contains(socket.host), entry.config?["rbac"] == nil {
-            engine.logger.warning(
-                "\(entry.id) listens on a public address without access rules: anyone who reaches \(socket.host):\(socket.port) may register and call functions")
-        }
     }
 }

@@ -40,6 +40,12 @@ package final class WorkerConnection: WebSocketConnection {
         if !pausedFeeders.isEmpty, queuedBytes <= engine.options.outboundHighWater / 2 { engine.resumeFeeders(of: self) }
     }
 
+    override package func queueOverflowed() {
+        engine.counters.slowPeersDropped += 1
+        engine.logger.warning(
+            "a slow worker was dropped: more than outbound_max_bytes wait for it", metadata: ["worker": .string(worker.id.text)])
+    }
+
     override package func messageReceived(_ bytes: UnsafeRawBufferPointer, isText: Bool) {
         engine.counters.messagesReceived &+= 1
         if !isText, TelemetryRelay.isTelemetry(bytes) {

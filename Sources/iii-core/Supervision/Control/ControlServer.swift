@@ -25,7 +25,7 @@ package final class ControlServer {
         if let live = ControlSocketPath.connect(path) {
             close(live)
             throw SupervisorError(
-                message: "another iii-core answers on \(path): stop it with `iii-core shutdown`, or use another engine port")
+                message: "another iii-core answers on \(path): end it first, or use another engine port")
         }
         unlink(path)
         guard var address = ControlSocketPath.address(path) else {

@@ -4,10 +4,29 @@ import Glibc
 package enum ControlSocketPath {
     /// `$XDG_RUNTIME_DIR/iii-core/<port>.sock`; `/tmp/iii-core-<uid>/<port>.sock` when that directory is not set or not there.
     package static func path(port: Int, environment: [String: String], uid: UInt32 = getuid()) -> String {
-        if let runtime = environment["XDG_RUNTIME_DIR"], runtime.hasPrefix("/"), access(runtime, W_OK) == 0 {
-            return "\(runtime)/iii-core/\(port).sock"
+        "\(directory(environment: environment, uid: uid))/\(port).sock"
+    }
+
+    private static func directory(environment: [String: String], uid: UInt32) -> String {
+        if let runtime = environment["XDG_RUNTIME_DIR"], runtime.hasPrefix("/"), access(runtime, W_OK) == 0 { return "\(runtime)/iii-core" }
+        return "/tmp/iii-core-\(uid)"
+    }
+
+    /// Ports of the engines of this user that answer.
+    package static func livePorts(environment: [String: String], uid: UInt32 = getuid()) -> [Int] {
+        let directory = directory(environment: environment, uid: uid)
+        guard let stream = opendir(directory) else { return [] }
+        defer { closedir(stream) }
+        var ports: [Int] = []
+        while let entry = readdir(stream) {
+            let name = withUnsafePointer(to: &entry.pointee.d_name) { pointer in
+                pointer.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+            }
+            guard name.hasSuffix(".sock"), let port = Int(name.dropLast(5)), let live = connect("\(directory)/\(name)") else { continue }
+            close(live)
+            ports.append(port)
         }
-        return "/tmp/iii-core-\(uid)/\(port).sock"
+        return ports.sorted()
     }
 
     /// Fills a socket address; nil when the path is longer than the kernel takes (107 bytes).

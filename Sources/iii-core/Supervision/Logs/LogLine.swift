@@ -43,6 +43,8 @@ package struct LogLine: Sendable, Equatable {
         return .object(members)
     }
 
+    private static let words = [7: "DEBUG ", 6: "INFO  ", 5: "NOTE  ", 4: "WARN  ", 3: "ERROR ", 2: "CRIT  "]
+
     private var level: String? {
         switch priority {
         case nil: nil
@@ -64,7 +66,7 @@ package struct LogLine: Sendable, Equatable {
     package func console(width: Int, colour: Int?, isJournal: Bool) -> String {
         let padded = name + String(repeating: " ", count: max(0, width - name.utf8.count))
         let mark = stream == .standardError && priority == nil ? "!" : "|"
-        let word = level.map { $0.uppercased().prefix(5) + String(repeating: " ", count: max(0, 5 - $0.utf8.count)) + " " } ?? ""
+        let word = priority.map { Self.words[min(max($0, 2), 7)] ?? "" } ?? ""
         if isJournal { return "<\(priority ?? 6)>\(name) \(mark) \(text)" }
         let named = colour.map { "\u{1B}[\($0)m\(padded)\u{1B}[0m" } ?? padded
         return "\(LogTimestamp.console(time)) \(named) \(mark) \(word)\(text)"

@@ -11,6 +11,8 @@ package struct ListeningSocket: Sendable, Equatable {
     /// As configured; what a change of configuration is compared with.
     package var host: String
     package var port: Int
+    /// Whether systemd bound it.
+    package var isInherited = false
 
     package init(descriptor: Int32, host: String, port: Int) {
         self.descriptor = descriptor

@@ -24,7 +24,9 @@ package struct ListeningSockets: Sendable {
             guard let listener = child.listener else { continue }
             if let current = sockets[child.name], current.host == listener.host, current.port == listener.port { continue }
             if let descriptor = activation.take(listener.name) {
-                prepared.fresh[child.name] = ListeningSocket(descriptor: descriptor, host: listener.host, port: listener.port)
+                var socket = ListeningSocket(descriptor: descriptor, host: listener.host, port: listener.port)
+                socket.isInherited = true
+                prepared.fresh[child.name] = socket
                 continue
             }
             do throws(ListenError) { prepared.fresh[child.name] = try .bind(host: listener.host, port: listener.port) } catch {
@@ -47,6 +49,13 @@ package struct ListeningSockets: Sendable {
 
     package func discard(_ prepared: Prepared) {
         for socket in prepared.fresh.values { close(socket.descriptor) }
+    }
+
+    /// Closes the socket of a child, unless it came from systemd and could not be had again.
+    package mutating func release(_ name: String) {
+        guard let socket = sockets[name], !socket.isInherited else { return }
+        close(socket.descriptor)
+        sockets[name] = nil
     }
 
     /// Closes the sockets of children that are gone.

@@ -34,7 +34,7 @@ package final class Supervisor: Sendable {
         self.hooks = hooks
         notifier = SystemdNotifier(environment: options.environment, pid: getpid())
         var sockets = ListeningSockets(activation: options.activation)
-        let prepared = try sockets.prepare(plan.children)
+        let prepared = try sockets.prepare(plan.children.filter(\.isEnabled))
         sockets.commit(prepared)
         do throws(SupervisorError) {
             let made = try SupervisorLoop(

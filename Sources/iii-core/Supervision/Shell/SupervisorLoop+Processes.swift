@@ -10,6 +10,7 @@ extension SupervisorLoop {
         slot.generation += 1
         slot.startedAt = MonotonicClock.now
         do throws(SpawnError) {
+            try bindListener(of: child)
             let process = try ProcessSpawner.spawn(request(for: slot))
             slot.process = process
             attach(process, to: slot)
@@ -20,6 +21,15 @@ extension SupervisorLoop {
             logs.log(3, "\(child.name): \(error)")
             hooks.revokeToken(child.name)
             handle(child.name, .spawnFailed(error.description))
+        }
+    }
+
+    /// Does nothing for a child whose socket is there, as at every restart; one that was stopped or excluded has none.
+    private func bindListener(of child: ChildSpecification) throws(SpawnError) {
+        do throws(SupervisorError) {
+            sockets.commit(try sockets.prepare([child]))
+        } catch {
+            throw SpawnError(description: error.message)
         }
     }
 

@@ -42,7 +42,11 @@ extension SupervisorLoop {
             plan = new
             return
         }
-        let prepared = try sockets.prepare(new.children)
+        // A child that does not run holds no address; it gets one when it starts.
+        let prepared = try sockets.prepare(
+            new.children.filter { child in
+                child.isEnabled && (slots[child.name]?.wasStoppedByRequest != true || diff.changed.contains(child.name))
+            })
         let managersDiffer =
             plan.workerManagers.count != new.workerManagers.count
             || zip(plan.workerManagers, new.workerManagers).contains { !$0.isEquivalent(to: $1) }

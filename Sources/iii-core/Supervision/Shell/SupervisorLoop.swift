@@ -246,6 +246,8 @@ final class SupervisorLoop: @unchecked Sendable {
             if !lines.isEmpty { logs.log(4, "\(name): its last lines were") }
             for line in lines { logs.log(4, "    \(line.text)") }
         }
+        // Clients of a child that was stopped on purpose are refused instead of left waiting.
+        if state == .stopped, slot.wasStoppedByRequest { sockets.release(name) }
         if isReady, fleet.phase == .running { notifier.status(statusLine) }
     }
 

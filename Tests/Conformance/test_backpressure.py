@@ -1,0 +1,146 @@
+"""design.md §3, back-pressure: a worker that does not read costs its feeders time and itself its connection, and nobody else anything."""
+
+import json
+import threading
+
+import pytest
+
+from wire import Fleet, RawSocket, Wire, fleet, wait_for
+
+SECRET = "s" * 64
+
+
+@pytest.fixture(scope="module")
+def limits(tmp_path_factory):
+    secret = tmp_path_factory.mktemp("secret") / "token"
+    secret.write_text(SECRET)
+    manager = {"outbound_high_water_bytes": 200_000, "outbound_max_bytes": 3_000_000, "write_stall_timeout_ms": 3_000}
+    with fleet(manager=manager, env={"III_BUILTIN_TOKEN_FILE": str(secret)}) as it:
+        yield it
+
+
+def metrics(it):
+    wire = Wire(it.port, additional_headers={"x-iii-builtin-token": SECRET, "x-iii-builtin-name": "probe"}).hello()
+    try:
+        return wire.call("core::metrics::snapshot", {})
+    finally:
+        wire.close()
+
+
+def silent_worker(it, function: str) -> RawSocket:
+    """Registers a function and then reads nothing more."""
+    raw = RawSocket(it.port)
+    raw.frame(0x1, json.dumps({"type": "registerfunction", "id": function}).encode())
+    raw.frame(0x1, b'{"type":"ping"}')
+    assert raw.read_frame() == (0x1, b'{"type":"pong"}')
+    return raw
+
+
+def flood(wire: Wire, function: str, count: int, size: int = 20_000):
+    data = "x" * size
+    for _ in range(count):
+        wire.invoke(function, data)
+
+
+def test_whoever_feeds_a_slow_worker_is_paused_and_others_are_not(limits):
+    before = metrics(limits)
+    slow = silent_worker(limits, "slow::a")
+    feeder, caller, worker = limits.connect(), limits.connect(), limits.connect()
+    worker.register("fast::a")
+    worker.sync()
+    # The kernel's buffers take some megabytes before ours begin to fill.
+    thread = threading.Thread(target=flood, args=(feeder, "slow::a", 1500), daemon=True)
+    thread.start()
+    wait_for(lambda: metrics(limits)["peers_paused"] > before["peers_paused"], "the feeder to be paused")
+    for i in range(50):
+        invocation = caller.invoke("fast::a", [i])
+        worker.answer(worker.expect("invokefunction"), i)
+        assert caller.result_of(invocation)["result"] == i
+    # The slow one reads again: everything arrives and the feeder is resumed.
+    seen = 0
+    while seen < 1500:
+        opcode, payload = slow.read_frame()
+        if opcode == 0x1 and b"invokefunction" in payload[:30]:
+            seen += 1
+    thread.join(20)
+    assert not thread.is_alive()
+    feeder.quiet()
+    for it in (slow, feeder, caller, worker):
+        it.close()
+
+
+def test_a_worker_that_takes_nothing_is_dropped_and_its_calls_fail(limits):
+    before = metrics(limits)
+    slow = silent_worker(limits, "slow::b")
+    feeder = limits.connect()
+    invocation = feeder.invoke("slow::b", "first")
+    thread = threading.Thread(target=flood, args=(feeder, "slow::b", 1500), daemon=True)
+    thread.start()
+    assert feeder.result_of(invocation)["error"]["code"] == "invocation_stopped"
+    assert metrics(limits)["slow_peers_dropped"] > before["slow_peers_dropped"]
+    thread.join(20)
+    feeder.close()
+    slow.close()
+
+
+def test_the_hard_cap_drops_a_peer(limits):
+    """Many light feeders stay below their allowance each; the cap holds all the same."""
+    slow = silent_worker(limits, "slow::c")
+    callers = [limits.connect() for _ in range(60)]
+    data = "x" * 60_000
+    invocations = []
+    for _ in range(8):
+        for caller in callers:
+            invocations.append((caller, caller.invoke("slow::c", data)))
+    caller, invocation = invocations[0]
+    assert caller.result_of(invocation)["error"]["code"] == "invocation_stopped"
+    for it in callers:
+        it.close()
+    slow.close()
+
+
+def test_telemetry_without_a_consumer_is_dropped_and_counted(limits):
+    before = metrics(limits)["telemetry_dropped"]
+    wire = limits.connect()
+    for _ in range(100):
+        wire.send(b"OTLP" + json.dumps({"resourceSpans": ["x" * 1000]}).encode())
+    wire.quiet()
+    assert metrics(limits)["telemetry_dropped"] - before == 100
+    wire.close()
+
+
+def test_telemetry_waits_for_its_consumer_within_a_bound(tmp_path):
+    """With the entry configured, the newest frames are kept while it is away and handed over when it is ready."""
+    secret = tmp_path / "token"
+    secret.write_text(SECRET)
+    script = tmp_path / "sleeper"
+    script.write_text("#!/bin/sh\nexec sleep 600\n")
+    script.chmod(0o755)
+    workers = [{"name": "iii-observability", "exec": str(script), "startup_timeout_ms": 600_000}]
+    it = Fleet(tmp_path, workers=workers, manager={"telemetry_buffer_bytes": 20_000}, env={"III_BUILTIN_TOKEN_FILE": str(secret)})
+    try:
+        it.spawn()
+        wire = wait_for(lambda: connected(it), "the worker port")
+        for i in range(100):
+            wire.send(b"LOGS" + json.dumps({"resourceLogs": [i, "x" * 1000]}).encode())
+        wire.quiet()
+        consumer = Wire(it.port, additional_headers={"x-iii-builtin-token": SECRET, "x-iii-builtin-name": "iii-observability"}).hello()
+        consumer.send({"type": "invokefunction", "function_id": "core::builtin::ready", "data": {"name": "iii-observability"}})
+        frames = [consumer.ws.recv(timeout=10)]
+        while len(frames) < 19:
+            frames.append(consumer.ws.recv(timeout=10))
+        assert all(f.startswith(b"LOGS") for f in frames)
+        assert [json.loads(f[4:])["resourceLogs"][0] for f in frames] == list(range(81, 100))
+        wire.send(b'OTLP{"resourceSpans":[]}')
+        assert consumer.ws.recv(timeout=10) == b'OTLP{"resourceSpans":[]}'
+        wire.close()
+        consumer.close()
+    finally:
+        it.kill()
+
+
+def connected(it):
+    try:
+        return it.connect()
+    except OSError:
+        return None

@@ -1,0 +1,165 @@
+import Glibc
+import IIIEngine
+import IIIProtocol
+import Logging
+import NIOCore
+import NIOPosix
+import Testing
+
+@testable import IIIWorker
+
+private typealias Client = IIIWorker.Worker
+
+/// The public worker against a real engine over real sockets, in one process.
+@Suite(.serialized, .timeLimit(.minutes(1))) struct WorkerTests {
+    struct Sum: Codable, Sendable, Equatable { var a: Int, b: Int }
+
+    @Test func codableCallRoundTrip() async throws {
+        try await withEngine { url in
+            let (server, client) = (Self.worker(url, "server"), Self.worker(url, "client"))
+            server.function("math::add") { (input: Sum) in ["sum": input.a + input.b] }
+            server.connect()
+            client.connect()
+            let result: [String: Int] = try await eventually { try await client.call("math::add", Sum(a: 2, b: 3)) }
+            #expect(result == ["sum": 5])
+            await server.shutDown()
+            await client.shutDown()
+        }
+    }
+
+    @Test func errorsKeepTheirCode() async throws {
+        try await withEngine { url in
+            let (server, client) = (Self.worker(url, "server"), Self.worker(url, "client"))
+            server.function("fails::own", json: { _ in throw InvocationError(code: "teapot", message: "short") })
+            server.function("fails::any", json: { _ in throw CancellationError() })
+            server.function("fails::input") { (input: Sum) in input }
+            server.function("ok::nothing", json: { _ in nil })
+            server.connect()
+            client.connect()
+            _ = try await eventually { try await client.call("ok::nothing") }
+            #expect(try await client.call("ok::nothing") == nil)
+            for (function, code) in [
+                ("fails::own", "teapot"), ("fails::any", "invocation_failed"), ("fails::input", "deserialization_error"), ("no::such", "function_not_found"),
+            ] {
+                let error = await #expect(throws: InvocationError.self) { try await client.call(function, json: ["x": 1]) }
+                #expect(error?.code == code)
+            }
+            let error = await #expect(throws: InvocationError.self) { try await client.enqueue("ok::nothing", queue: "q") }
+            #expect(error?.code == "enqueue_error")
+            await server.shutDown()
+            await client.shutDown()
+        }
+    }
+
+    @Test func timesOut() async throws {
+        try await withEngine { url in
+            let worker = Self.worker(url, "slow")
+            worker.function("slow::never", json: { _ in
+                try await Task.sleep(for: .seconds(3600))
+                return nil
+            })
+            worker.connect()
+            let error = await #expect(throws: InvocationError.self) {
+                try await eventually(retrying: "function_not_found") { try await worker.call("slow::never", timeout: .milliseconds(200)) }
+            }
+            #expect(error?.code == InvocationError.timeoutCode)
+            await worker.shutDown(deadline: .milliseconds(10))
+        }
+    }
+
+    @Test func anUnreachableEngineFailsCallsInTime() async throws {
+        let worker = Self.worker(WebSocketURL(host: "127.0.0.1", port: 1), "lost")
+        worker.connect()
+        let error = await #expect(throws: InvocationError.self) { try await worker.call("x", timeout: .milliseconds(100)) }
+        #expect(error?.code == InvocationError.timeoutCode)
+        await worker.shutDown()
+    }
+
+    @Test func aProviderSeesTriggersAndMayRefuse() async throws {
+        try await withEngine { url in
+            let (provider, user) = (Self.worker(url, "provider"), Self.worker(url, "user"))
+            let (bindings, continuation) = AsyncStream.makeStream(of: String.self)
+            provider.triggerType(TriggerTypeDeclaration(id: "kind", description: "k")) { (binding: TriggerBinding) throws(InvocationError) in
+                if binding.config["bad"] == true { throw InvocationError(.triggerRegistrationFailed, "bad config") }
+                continuation.yield("+\(binding.functionID.text)")
+            } unregister: { id in
+                continuation.yield("-\(id)")
+            }
+            provider.connect()
+            let id = user.trigger(type: "kind", function: "f", config: [:])
+            user.trigger(type: "kind", function: "g", config: ["bad": true])
+            user.connect()
+            var iterator = bindings.makeAsyncIterator()
+            #expect(await iterator.next() == "+f")
+            user.unregisterTrigger(id)
+            #expect(await iterator.next() == "-\(id)")
+            await provider.shutDown()
+            await user.shutDown()
+        }
+    }
+
+    @Test func registrationsAndTraceSurviveAReconnect() async throws {
+        try await withEngine { url in
+            let (server, client) = (Self.worker(url, "server"), Self.worker(url, "client"))
+            server.function("r::who", json: { _ in "here" })
+            server.connect()
+            client.connect()
+            _ = try await eventually { try await client.call("r::who") }
+            // The engine closes every connection with 1012; both come back by themselves.
+            Self.engineUnderTest?.eventLoop.execute { Self.engineUnderTest?.restartConnections() }
+            let answer = try await eventually(retrying: nil) { try await client.call("r::who", timeout: .seconds(5)) }
+            #expect(answer == "here")
+            await server.shutDown()
+            await client.shutDown()
+        }
+    }
+
+    // MARK: Scaffolding
+
+    nonisolated(unsafe) private static var engineUnderTest: Engine?
+
+    private static func worker(_ url: WebSocketURL, _ name: String) -> Client {
+        var options = WorkerOptions(url: url, name: name)
+        options.reconnectDelay = .milliseconds(20)
+        var logger = Logger(label: name)
+        logger.logLevel = .critical
+        return Client(options: options, logger: logger)
+    }
+
+    private func withEngine(_ body: (WebSocketURL) async throws -> Void) async throws {
+        let loop = MultiThreadedEventLoopGroup.singleton.next()
+        var logger = Logger(label: "engine")
+        logger.logLevel = .critical
+        let engine = Engine(eventLoop: loop, options: EngineOptions(), version: "test", channelKey: "00", logger: logger)
+        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+        var size = socklen_t(MemoryLayout<sockaddr_in>.size)
+        let bound = withUnsafeMutablePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(descriptor, $0, size) == 0 && getsockname(descriptor, $0, &size) == 0 }
+        }
+        try #require(bound && listen(descriptor, 128) == 0)
+        _ = try await engine.serve(socket: descriptor, settings: ListenerSettings(EngineOptions())).get()
+        Self.engineUnderTest = engine
+        try await body(WebSocketURL(host: "127.0.0.1", port: Int(UInt16(bigEndian: address.sin_port))))
+        try await loop.submit { engine.shutDown() }.get()
+    }
+
+    /// Retries while the registration is on its way (or, with nil, whatever fails), up to ten seconds.
+    private func eventually<Value>(retrying code: String? = "function_not_found", _ body: () async throws -> Value) async throws -> Value {
+        let end = ContinuousClock.now + .seconds(10)
+        while true {
+            do { return try await body() } catch let error as InvocationError where (code == nil || error.code == code) && ContinuousClock.now < end {
+                try await Task.sleep(for: .milliseconds(5))
+            }
+        }
+    }
+}
+
+extension Engine {
+    /// What a restart looks like to workers.
+    fileprivate func restartConnections() {
+        for worker in registry.workers.values { worker.connection?.close(.serviceRestart) }
+    }
+}

@@ -1,0 +1,148 @@
+"""Measures the engine against named peers in one run and writes the table of docs/benchmarks.md.
+
+Figures are medians of alternated rounds; only their ratios mean anything, since load generator, peers and engine share the
+machine. Everything runs on loopback, is bounded in time, and is stopped by pid.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import pathlib
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "Tests" / "Conformance"))
+from wire import BIN, Fleet, free_port, wait_for  # noqa: E402
+
+PEERS = ROOT / "benchmarks" / "peers"
+
+
+@contextlib.contextmanager
+def process(command, port, **options):
+    import socket
+
+    child = subprocess.Popen([str(c) for c in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)
+
+    def listens():
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return True
+
+    try:
+        wait_for(listens, f"{command[0]} to listen")
+        yield child
+    finally:
+        child.terminate()
+        child.wait(10)
+
+
+def routed(peer: str, port: int, in_flight: int, seconds: float) -> dict:
+    command = [BIN / "iii-load", "--peer", peer, "--port", str(port), "--in-flight", str(in_flight), "--seconds", str(seconds)]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, timeout=120).stdout)
+
+
+def wrk(url: str, connections: int, seconds: float) -> dict:
+    text = subprocess.run(["wrk", "-t1", f"-c{connections}", f"-d{int(seconds)}s", "--latency", url], check=True, capture_output=True, text=True, timeout=120).stdout
+    errors = re.search(r"Non-2xx or 3xx responses: (\d+)|Socket errors: (.*)", text)
+    if errors:
+        raise SystemExit(f"{url}: {errors.group(0)}")
+
+    def milliseconds(share):
+        value, unit = re.search(rf"{share}%\s+([\d.]+)(us|ms|s)", text).groups()
+        return float(value) * {"us": 0.001, "ms": 1, "s": 1000}[unit]
+
+    return {"per_second": float(re.search(r"Requests/sec:\s+([\d.]+)", text).group(1)), "p50_ms": milliseconds(50), "p99_ms": milliseconds(99)}
+
+
+def cpu_seconds(pids) -> float:
+    total = 0
+    for pid in pids:
+        fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        total += int(fields[11]) + int(fields[12])
+    return total / os.sysconf("SC_CLK_TCK")
+
+
+def median(samples: list[dict]) -> dict:
+    return {key: statistics.median(s[key] for s in samples) for key in samples[0] if isinstance(samples[0][key], (int, float))}
+
+
+def main():
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--seconds", type=float, default=2)
+    options.add_argument("--write", action="store_true", help="put the table into docs/benchmarks.md")
+    options = options.parse_args()
+    node_path = os.environ.get("NODE_PATH", "/usr/share/nodejs:/usr/lib/nodejs")
+    uvicorn = ROOT / ".cache" / "venv-bench" / "bin" / "uvicorn"
+
+    with contextlib.ExitStack() as stack:
+        directory = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="iii-bench-")))
+        started = time.monotonic()
+        hello = [{"name": "iii-exec", "config": {"exec": [str(BIN / "hello-worker")]}}]
+        fleet = Fleet(directory, http={}, workers=hello)
+        stack.callback(fleet.stop)
+        fleet.up()
+        up_ms = int(re.search(r"iii-core ready in (\d+) ms", fleet.output()).group(1))
+        nats_port, node_port, fastapi_port, nginx_port = (free_port() for _ in range(4))
+        stack.enter_context(process(["nats-server", "-a", "127.0.0.1", "-p", nats_port], nats_port))
+        stack.enter_context(process(["node", PEERS / "router.js", node_port], node_port, env={**os.environ, "NODE_PATH": node_path}))
+        stack.enter_context(process([uvicorn, "fastapi_hello:app", "--host", "127.0.0.1", "--port", fastapi_port, "--log-level", "critical"], fastapi_port, cwd=PEERS))
+        nginx = directory / "nginx.conf"
+        nginx.write_text(
+            f"daemon off; pid {directory}/nginx.pid; error_log stderr crit; worker_processes 1; events {{ worker_connections 1024; }}\n"
+            f"http {{ access_log off; client_body_temp_path {directory}; proxy_temp_path {directory}; fastcgi_temp_path {directory}; uwsgi_temp_path {directory}; scgi_temp_path {directory}; keepalive_requests 1000000000; server {{ listen 127.0.0.1:{nginx_port}; location / {{ default_type application/json; return 200 '{{\"message\":\"Hello, world!\"}}'; }} }} }}\n")
+        stack.enter_context(process(["nginx", "-c", nginx], nginx_port))
+
+        routes = {}
+        for in_flight in (1, 16, 64, 256):
+            samples = {"iii": [], "nats": [], "node": []}
+            for _ in range(options.rounds):
+                samples["iii"].append(routed("iii", fleet.port, in_flight, options.seconds))
+                samples["nats"].append(routed("nats", nats_port, in_flight, options.seconds))
+                samples["node"].append(routed("iii", node_port, in_flight, options.seconds))
+            routes[in_flight] = {name: median(s) for name, s in samples.items()}
+            print(in_flight, json.dumps(routes[in_flight]), flush=True)
+        web = {}
+        for connections in (1, 64, 128):
+            samples = {"iii": [], "fastapi": [], "nginx": []}
+            for _ in range(options.rounds):
+                samples["iii"].append(wrk(f"{fleet.http_url}/hello", connections, options.seconds))
+                samples["fastapi"].append(wrk(f"http://127.0.0.1:{fastapi_port}/hello", connections, options.seconds))
+                samples["nginx"].append(wrk(f"http://127.0.0.1:{nginx_port}/hello", connections, options.seconds))
+            web[connections] = {name: median(s) for name, s in samples.items()}
+            print(connections, json.dumps(web[connections]), flush=True)
+        pids = [fleet.process.pid] + [row["pid"] for row in fleet.rows().values() if row.get("pid")]
+        before = cpu_seconds(pids)
+        idle_from = time.monotonic()
+        time.sleep(20)
+        idle = (cpu_seconds(pids) - before) / (time.monotonic() - idle_from) * 100
+
+    host = f"{os.cpu_count()} cores, {platform.system()} {platform.release()}, {time.strftime('%Y-%m-%d')}, medians of {options.rounds} rounds of {options.seconds:g} s"
+    lines = [f"Host: {host}.", "", "| routed round trips/s (p50 / p99 µs) | iii | nats-server | Node `ws` router | iii ÷ nats | iii ÷ Node |", "|---|---:|---:|---:|---:|---:|"]
+    for in_flight, row in routes.items():
+        cells = [f"{row[n]['round_trips_per_second']:,.0f} ({row[n]['p50_us']:.0f} / {row[n]['p99_us']:.0f})" for n in ("iii", "nats", "node")]
+        rate = {n: row[n]["round_trips_per_second"] for n in row}
+        lines.append(f"| {in_flight} in flight | {' | '.join(cells)} | {rate['iii'] / rate['nats']:.2f} | {rate['iii'] / rate['node']:.2f} |")
+    lines += ["", "| HTTP hello, requests/s (p50 / p99 ms) | iii: HTTP → function → HTTP | FastAPI in process | nginx `return` | iii ÷ FastAPI | iii ÷ nginx |", "|---|---:|---:|---:|---:|---:|"]
+    for connections, row in web.items():
+        cells = [f"{row[n]['per_second']:,.0f} ({row[n]['p50_ms']:.2f} / {row[n]['p99_ms']:.2f})" for n in ("iii", "fastapi", "nginx")]
+        lines.append(f"| {connections} connections | {' | '.join(cells)} | {row['iii']['per_second'] / row['fastapi']['per_second']:.2f} | {row['iii']['per_second'] / row['nginx']['per_second']:.2f} |")
+    lines += ["", f"`up` to all ready: {up_ms} ms. Idle fleet (core, iii-http, hello-worker): {idle:.2f} % of one core."]
+    table = "\n".join(lines)
+    print(table)
+    if options.write:
+        page = ROOT / "docs" / "benchmarks.md"
+        text = page.read_text()
+        head, rest = text.split("<!-- table -->\n", 1)
+        tail = rest.split("<!-- /table -->", 1)[1]
+        page.write_text(f"{head}<!-- table -->\n{table}\n<!-- /table -->{tail}")
+
+
+if __name__ == "__main__":
+    main()
