@@ -74,14 +74,18 @@ let package = Package(
 
         // Tests
         .testTarget(name: "ProtocolTests", dependencies: ["IIIProtocol"], path: "Tests/ProtocolTests"),
-        .testTarget(name: "TransportTests", dependencies: ["IIITransport", "IIIProtocol", nioEmbedded, nioPosix], path: "Tests/TransportTests"),
+        .testTarget(
+            name: "TransportTests", dependencies: ["IIITransport", "IIIProtocol", nioEmbedded, nioPosix], path: "Tests/TransportTests"),
         .testTarget(name: "ConfigurationTests", dependencies: ["IIIConfiguration"], path: "Tests/ConfigurationTests"),
         .testTarget(
-            name: "SupervisionTests", dependencies: ["IIISupervision", "IIIConfiguration", "IIIProtocol", "IIITelemetry", "CSupervision", logging],
+            name: "SupervisionTests",
+            dependencies: ["IIISupervision", "IIIConfiguration", "IIIProtocol", "IIITelemetry", "CSupervision", logging],
             path: "Tests/SupervisionTests"),
         .testTarget(name: "EngineTests", dependencies: ["IIIEngine", nioEmbedded], path: "Tests/EngineTests"),
         .testTarget(name: "WorkerTests", dependencies: ["IIIWorker", "IIIEngine", nioPosix], path: "Tests/WorkerTests"),
-        .testTarget(name: "HTTPGatewayTests", dependencies: ["IIIHTTPGateway", "IIIWorker", "IIICrypto", nioEmbedded], path: "Tests/HTTPGatewayTests"),
+        .testTarget(
+            name: "HTTPGatewayTests", dependencies: ["IIIHTTPGateway", "IIIWorker", "IIICrypto", nioEmbedded],
+            path: "Tests/HTTPGatewayTests"),
         .testTarget(name: "ArchitectureTests", path: "Tests/ArchitectureTests"),
     ],
     swiftLanguageModes: [.v6]

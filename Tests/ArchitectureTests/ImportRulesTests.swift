@@ -23,7 +23,9 @@ import Testing
     ]
 
     /// Only these may touch sockets; the protocol, the tables' rules and configuration stay free of I/O.
-    static let withoutNIO: Set<String> = ["Shared/Protocol", "Shared/Crypto", "Shared/Telemetry", "Shared/Configuration", "iii-core/Supervision"]
+    static let withoutNIO: Set<String> = [
+        "Shared/Protocol", "Shared/Crypto", "Shared/Telemetry", "Shared/Configuration", "iii-core/Supervision",
+    ]
 
     @Test(arguments: allowed.keys.sorted())
     func importsOnlyWhatItMay(_ folder: String) throws {
@@ -37,7 +39,8 @@ import Testing
                 if module.hasPrefix("NIO") {
                     #expect(!Self.withoutNIO.contains(folder), "\(file.lastPathComponent) in \(folder) imports \(module)")
                 }
-                #expect(module != "Foundation", "\(file.lastPathComponent): Foundation is not used in Sources; FoundationEssentials at most")
+                #expect(
+                    module != "Foundation", "\(file.lastPathComponent): Foundation is not used in Sources; FoundationEssentials at most")
             }
         }
     }
@@ -66,7 +69,9 @@ import Testing
     private static func imports(of file: URL) throws -> [String] {
         try String(contentsOf: file, encoding: .utf8).split(separator: "\n").compactMap { line in
             let words = line.split(separator: " ")
-            guard let index = words.firstIndex(of: "import"), index <= 1, index + 1 < words.count, !line.hasPrefix(" "), !line.hasPrefix("/") else { return nil }
+            guard let index = words.firstIndex(of: "import"), index <= 1, index + 1 < words.count, !line.hasPrefix(" "),
+                !line.hasPrefix("/")
+            else { return nil }
             return String(words[index + 1])
         }
     }

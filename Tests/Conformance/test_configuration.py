@@ -637,3 +637,41 @@ def test_vanished_file_is_no_change_but_an_error_when_asked_for(tmp_path):
         save(fleet, text)
         wait_for(lambda: status_of(fleet)["last_reload"]["ok"], "its return is a reload")
         assert fleet.pid_of("iii-http") == pid
+
+
+def test_reload_that_moves_the_engine_takes_built_ins_and_commands_along(tmp_path):
+    with running(tmp_path, http={}, workers=[SLEEPER]) as fleet, serving(fleet.port, {"a::b": ok}, {"/x": "a::b"}) as service:
+        wait_for_http(f"{fleet.http_url}/x")
+        entries, before, old, new = entries_of(fleet), fleet.rows(), fleet.port, free_port()
+        entries[0]["config"]["port"] = new
+        save(fleet, entries)
+        assert run_core("reload", "--port", old, cwd=tmp_path).returncode == 0
+        wait_for(lambda: not can_connect(old), "the old address is closed")
+        # With the file, which names the new port.
+        assert fleet.cli("status", "--wait-ready", "--timeout", "15s").returncode == 0
+        assert status_of(fleet)["port"] == new
+        with serving(new, {"c::d": ok}, {"/y": "c::d"}):
+            wait_for_http(f"{fleet.http_url}/y")
+        assert service.thread.is_alive(), "connected workers stay connected"
+        assert http_status(f"{fleet.http_url}/x") == 200
+        fleet.cli("restart", "iii-http")
+        wait_for_http(f"{fleet.http_url}/x")
+        assert fleet.rows()["iii-exec"]["pid"] == before["iii-exec"]["pid"]
+        assert run_core("ps", "--port", old, cwd=tmp_path).returncode == 4
+
+
+def test_reload_that_changes_only_the_hosts_of_one_port_is_applied(tmp_path):
+    with running(tmp_path, http={}) as fleet, serving(fleet.port, {"a::b": ok}, {"/x": "a::b"}) as service:
+        wait_for_http(f"{fleet.http_url}/x")
+        entries = entries_of(fleet)
+        for host in ("0.0.0.0", "127.0.0.1"):
+            for entry in entries[:2]:
+                entry["config"]["host"] = host
+            save(fleet, entries)
+            assert fleet.cli("reload", check=False).returncode == 0, fleet.output()
+            wait_for(lambda: fleet.rows()["iii-http"]["listen"] == f"{host}:{fleet.http_port}" and fleet.rows()["iii-http"]["ready"], "moved")
+            wait_for_http(f"{fleet.http_url}/x")
+            caller = fleet.connect()
+            assert caller.call("a::b", {}) == ok()
+            caller.close()
+        assert service.thread.is_alive()

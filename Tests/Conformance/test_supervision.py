@@ -635,3 +635,71 @@ def test_sdk_worker_started_by_exec_serves_and_comes_back(tmp_path):
         os.kill(pid, signal.SIGKILL)
         wait_for(lambda: fleet.rows()["iii-exec"]["pid"] not in (None, pid), "started again")
         wait_for_http(url)
+
+
+# Order, limits, other signals
+
+
+def test_children_start_after_and_stop_before_what_they_depend_on(tmp_path):
+    gate = tmp_path / "gate"
+    http = {"name": "iii-http", "exec": str(script(tmp_path / "http", f'while [ ! -e {gate} ]; do sleep 0.05; done\nexec {BIN / "iii-http"}\n')), "config": {"port": free_port()}}
+    with prepared(tmp_path, workers=[{**SLEEPER, "depends_on": ["iii-http"]}, http]) as fleet:
+        fleet.spawn()
+        wait_for(lambda: fleet.cli("ps", check=False).returncode == 0 and fleet.rows()["iii-http"]["state"] == "starting", "the first starts")
+        assert fleet.rows()["iii-exec"]["state"] == "waiting"
+        gate.touch()
+        wait_for(lambda: fleet.rows()["iii-exec"]["state"] == "ready", "the second follows")
+        assert fleet.stop() == 0
+        text = fleet.output()
+        assert text.index("iii-http: starting → ready") < text.index("iii-exec: waiting → starting")
+
+
+def test_child_beyond_its_memory_limit_is_restarted_with_the_reason(tmp_path):
+    program = script(tmp_path / "hog", "exec python3 -c 'import time; x = b\"x\" * (200 << 20); time.sleep(1000)'\n")
+    entry = {"name": "hog", "exec": str(program), "readiness": "alive", "resources": {"memory_max_mb": 100}, "restart": {"delay_ms": 50}}
+    with running(tmp_path, workers=[entry]) as fleet:
+        row = wait_for(lambda: (r := fleet.rows()["hog"])["restarts"] >= 1 and r, "restarted", timeout=30)
+        assert "MiB of at most 100" in row["last_error"]
+
+
+def test_harmless_signals_do_not_end_the_core(tmp_path):
+    with running(tmp_path, http={}) as fleet:
+        pid = fleet.pid_of("iii-http")
+        for number in (signal.SIGUSR1, signal.SIGQUIT, signal.SIGPIPE, signal.SIGCHLD):
+            fleet.process.send_signal(number)
+        wait_for(lambda: "state {" in fleet.output(), "SIGQUIT dumps the state")
+        assert fleet.cli("status").returncode == 0
+        assert fleet.pid_of("iii-http") == pid
+
+
+def test_sigterm_while_children_are_in_back_off_or_starting_is_an_orderly_end(tmp_path):
+    crash = {"name": "crash", "exec": str(script(tmp_path / "crash", "exit 1\n")), "restart": {"delay_ms": 60000, "max_delay_ms": 60000}}
+    hang = {"name": "hang", "exec": str(script(tmp_path / "hang", "exec sleep 1000\n")), "readiness": "reported", "startup_timeout_ms": 60000}
+    with prepared(tmp_path, workers=[crash, hang]) as fleet:
+        fleet.spawn()
+        wait_for(lambda: fleet.cli("ps", check=False).returncode == 0 and fleet.rows()["crash"]["state"] == "backoff", "waits")
+        assert fleet.rows()["hang"]["state"] == "starting"
+        assert fleet.stop(15) == 0
+        nothing_is_left_of(fleet)
+
+
+def can_unshare_network() -> bool:
+    return can_unshare() and bool(shutil.which("ip")) and subprocess.run(["unshare", "--net", "ip", "link", "set", "lo", "up"], capture_output=True).returncode == 0
+
+
+@pytest.mark.skipif(not can_unshare_network(), reason="this environment does not allow `unshare --net`, and the default ports may be taken")
+def test_default_configuration_runs_on_loopback_without_a_file(tmp_path):
+    with prepared(tmp_path) as fleet:
+        fleet.config.unlink()
+        with open(fleet.log, "ab") as log:
+            fleet.process = subprocess.Popen(
+                ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh", BIN / "iii-core", "--use-default-config"],
+                cwd=tmp_path, env=fleet.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            )  # fmt: skip
+        assert run_core("status", "--wait-ready", "--timeout", "15s", cwd=tmp_path).returncode == 0, fleet.output()
+        assert "127.0.0.1:3111" in run_core("status", cwd=tmp_path).stdout
+        assert "WARN" not in fleet.output()
+        done = run_core("reload", cwd=tmp_path)
+        assert done.returncode == 1 and "default configuration" in done.stderr
+        fleet.process.send_signal(signal.SIGTERM)
+        assert fleet.process.wait(20) == 0

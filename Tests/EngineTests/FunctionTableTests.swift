@@ -71,8 +71,10 @@ import Testing
         let workers = (0..<3).map { _ in Worker(id: .random()) }
         for worker in workers { _ = table.register(key, FunctionRegistration(worker: worker, policy: .leastPending)) }
         let record = try #require(table.lookup(key))
-        workers[0].invocations[.random()] = PendingInvocation(destination: .discard(nil), function: record, traceContext: [], startedAt: .now())
-        workers[2].invocations[.random()] = PendingInvocation(destination: .discard(nil), function: record, traceContext: [], startedAt: .now())
+        workers[0].invocations[.random()] = PendingInvocation(
+            destination: .discard(nil), function: record, traceContext: [], startedAt: .now())
+        workers[2].invocations[.random()] = PendingInvocation(
+            destination: .discard(nil), function: record, traceContext: [], startedAt: .now())
         for _ in 0..<5 { #expect(record.selectCallee(default: .latest) === workers[1]) }
         for worker in workers { _ = table.register(key, FunctionRegistration(worker: worker)) }
         #expect(record.selectCallee(default: .latest) === workers[2])

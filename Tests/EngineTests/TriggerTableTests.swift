@@ -20,7 +20,10 @@ import Testing
         var table = TriggerTable()
         _ = table.registerType("t", .init(worker: provider, description: ""))
         _ = table.register(request("x"), owner: user)
-        #expect(table.registerType("t", .init(worker: next, description: "")).1.map(describe) == ["unregister x \(name(provider))", "register x \(name(next))"])
+        #expect(
+            table.registerType("t", .init(worker: next, description: "")).1.map(describe) == [
+                "unregister x \(name(provider))", "register x \(name(next))",
+            ])
         #expect(table.removeAll(of: next).map(describe) == ["unregister x \(name(next))", "register x \(name(provider))"])
         #expect(table.unregisterType("t", from: provider).map(describe) == ["unregister x \(name(provider))"])
         #expect(table[trigger: "x"]?.isParked == true)

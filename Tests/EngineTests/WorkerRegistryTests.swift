@@ -14,7 +14,8 @@ import Testing
         _ = registry.functions.register(FunctionKey("f"), FunctionRegistration(worker: callee))
         let record = try #require(registry.functions.lookup(FunctionKey("f")))
         let id = UUIDBits.random()
-        callee.invocations[id] = PendingInvocation(destination: .caller(caller, id: id), function: record, traceContext: [], startedAt: .now())
+        callee.invocations[id] = PendingInvocation(
+            destination: .caller(caller, id: id), function: record, traceContext: [], startedAt: .now())
         caller.callsInFlight = 1
 
         _ = registry.remove(caller)
@@ -28,10 +29,12 @@ import Testing
         #expect(again == nil, "a second cleanup is a no-op")
     }
 
-    @Test(arguments: [
-        ("python", "0.11.6", 1 << 20), ("python", "0.24.6", 1 << 20), ("python", "0.25.0", nil), ("python", "1.0.0", nil), ("node", "0.11.6", nil),
-        ("python", "odd", nil),
-    ] as [(String, String, Int?)])
+    @Test(
+        arguments: [
+            ("python", "0.11.6", 1 << 20), ("python", "0.24.6", 1 << 20), ("python", "0.25.0", nil), ("python", "1.0.0", nil),
+            ("node", "0.11.6", nil),
+            ("python", "odd", nil),
+        ] as [(String, String, Int?)])
     func deliveryLimitOfOldPythonSDKs(_ runtime: String, _ version: String, _ limit: Int?) {
         var metadata = WorkerMetadata()
         metadata.merge(["runtime": .string(runtime), "version": .string(version)])
@@ -40,18 +43,22 @@ import Testing
 
     @Test func metadataMerge() {
         var metadata = WorkerMetadata()
-        metadata.merge(["runtime": "go", "version": "1", "name": "n", "pid": 7, "description": .string("a\u{1}b" + String(repeating: "x", count: 400))])
+        metadata.merge([
+            "runtime": "go", "version": "1", "name": "n", "pid": 7, "description": .string("a\u{1}b" + String(repeating: "x", count: 400)),
+        ])
         metadata.merge(["version": "2"])
         #expect(metadata.runtime == "unknown" && metadata.version == "2" && metadata.name == "n" && metadata.pid == 7)
         #expect(metadata.description?.count == 280 && metadata.description?.hasPrefix("abx") == true)
     }
 
     @Test(arguments: [
-        (#"{}"#, #"{"_caller_worker_id":"ID"}"#), (#"{ }"#, #"{"_caller_worker_id":"ID"}"#), (#"{"a":1}"#, #"{"a":1,"_caller_worker_id":"ID"}"#),
+        (#"{}"#, #"{"_caller_worker_id":"ID"}"#), (#"{ }"#, #"{"_caller_worker_id":"ID"}"#),
+        (#"{"a":1}"#, #"{"a":1,"_caller_worker_id":"ID"}"#),
         ("{\"a\":1 \n}", #"{"a":1,"_caller_worker_id":"ID"}"#), (#"{"_caller_worker_id":"x"}"#, #"{"_caller_worker_id":"ID"}"#),
         (#"{"a":{},"_caller_worker_id":1,"b":[]}"#, #"{"a":{},"b":[],"_caller_worker_id":"ID"}"#),
         (#"{"_caller_worker_id":1,"_caller_worker_id":2}"#, #"{"_caller_worker_id":"ID"}"#),
-        (#"{"a":"\"_caller_worker_id\""}"#, #"{"a":"\"_caller_worker_id\"","_caller_worker_id":"ID"}"#), (#"{"a_b":"}"}"#, #"{"a_b":"}","_caller_worker_id":"ID"}"#),
+        (#"{"a":"\"_caller_worker_id\""}"#, #"{"a":"\"_caller_worker_id\"","_caller_worker_id":"ID"}"#),
+        (#"{"a_b":"}"}"#, #"{"a_b":"}","_caller_worker_id":"ID"}"#),
     ])
     func callerStamp(_ data: String, _ stamped: String) {
         var buffer = ByteBuffer()

@@ -3,7 +3,8 @@ import Testing
 
 @Suite struct EnvelopeTests {
     @Test func findsMembersInAnyOrder() {
-        let text = #"{"data":{"type":"x","data":1},"metadata":[1],"function_id":"f","invocation_id":"i","type":"invokefunction","traceparent":"t","baggage":"b"}"#
+        let text =
+            #"{"data":{"type":"x","data":1},"metadata":[1],"function_id":"f","invocation_id":"i","type":"invokefunction","traceparent":"t","baggage":"b"}"#
         scan(text) { envelope, text in
             #expect(envelope.type == .invokeFunction)
             #expect(text(envelope.data) == #"{"type":"x","data":1}"#)
@@ -17,7 +18,8 @@ import Testing
     }
 
     @Test func nullIsAbsentExceptWhereItReachesTheOtherSide() {
-        scan(#"{"type":"invocationresult","result":null,"error":null,"data":null,"invocation_id":null,"metadata":null}"#) { envelope, text in
+        scan(#"{"type":"invocationresult","result":null,"error":null,"data":null,"invocation_id":null,"metadata":null}"#) {
+            envelope, text in
             #expect(text(envelope.result) == "null")
             #expect(text(envelope.data) == "null")
             #expect(!envelope.error.isPresent && !envelope.invocationID.isPresent && !envelope.metadata.isPresent)
@@ -62,7 +64,9 @@ import Testing
         #expect(UUIDBits(text)?.text == "0d0f6c2e-6a1c-4f39-9d0a-2f1f8a0a77b1")
     }
 
-    @Test(arguments: ["", "x", "0d0f6c2e-6a1c-4f39-9d0a-2f1f8a0a77b", "0d0f6c2e06a1c-4f39-9d0a-2f1f8a0a77b1", "0d0f6c2e-6a1c-4f39-9d0a-2f1f8a0a77bg"])
+    @Test(arguments: [
+        "", "x", "0d0f6c2e-6a1c-4f39-9d0a-2f1f8a0a77b", "0d0f6c2e06a1c-4f39-9d0a-2f1f8a0a77b1", "0d0f6c2e-6a1c-4f39-9d0a-2f1f8a0a77bg",
+    ])
     func refuses(_ text: String) {
         #expect(UUIDBits(text) == nil)
     }

@@ -4,12 +4,15 @@ import Testing
 /// Seeded mutation fuzzing of everything that reads a peer's bytes: no input may trap, hang, or be read differently by two
 /// of our readers. A failing seed replays exactly: the seed is the test's argument.
 @Suite struct FuzzTests {
-    static let corpus: [[UInt8]] = [
-        #"{"type":"invokefunction","invocation_id":"0d0f6c2e-6a1c-4f39-9d0a-2f1f8a0a77b1","function_id":"a::b","data":{"x":[1,2.5e3,"é\n\ud83d\ude00"]}}"#,
-        #"{"type":"invocationresult","invocation_id":"0d0f6c2e-6a1c-4f39-9d0a-2f1f8a0a77b1","function_id":"a","error":{"code":"c","message":"m"}}"#,
-        #"{"type":"registertrigger","id":"t","trigger_type":"http","function_id":"f","config":{"api_path":"/x"},"metadata":null}"#,
-        #"[[[{"a":{"b":[]}}]],"\u0000\\",-0.0,1E-7,true,false,null]"#, #"{"type":"ping"}"#, "MTRC{\"resourceMetrics\":[]}",
-    ].map { Array($0.utf8) } + [[0x81, 0x85, 1, 2, 3, 4, 5, 6, 7, 8, 9], [0x82, 0xFE, 0x01, 0x00, 9, 9, 9, 9], [0x88, 0x82, 0, 0, 0, 0, 3, 0xE8]]
+    static let corpus: [[UInt8]] =
+        [
+            #"{"type":"invokefunction","invocation_id":"0d0f6c2e-6a1c-4f39-9d0a-2f1f8a0a77b1","function_id":"a::b","data":{"x":[1,2.5e3,"é\n\ud83d\ude00"]}}"#,
+            #"{"type":"invocationresult","invocation_id":"0d0f6c2e-6a1c-4f39-9d0a-2f1f8a0a77b1","function_id":"a","error":{"code":"c","message":"m"}}"#,
+            #"{"type":"registertrigger","id":"t","trigger_type":"http","function_id":"f","config":{"api_path":"/x"},"metadata":null}"#,
+            #"[[[{"a":{"b":[]}}]],"\u0000\\",-0.0,1E-7,true,false,null]"#, #"{"type":"ping"}"#, "MTRC{\"resourceMetrics\":[]}",
+        ].map { Array($0.utf8) } + [
+            [0x81, 0x85, 1, 2, 3, 4, 5, 6, 7, 8, 9], [0x82, 0xFE, 0x01, 0x00, 9, 9, 9, 9], [0x88, 0x82, 0, 0, 0, 0, 3, 0xE8],
+        ]
 
     @Test(arguments: 0..<32)
     func noInputBreaksAReader(_ seed: Int) {
@@ -34,7 +37,8 @@ import Testing
             }
             if let envelope = Envelope.scan(raw) {
                 #expect(isValid && parsed?.object != nil)
-                for span in [envelope.data, envelope.functionID, envelope.invocationID, envelope.error, envelope.result] where span.isPresent {
+                for span in [envelope.data, envelope.functionID, envelope.invocationID, envelope.error, envelope.result]
+                where span.isPresent {
                     #expect(JSONText.isValid(span.of(raw)))
                 }
             } else {

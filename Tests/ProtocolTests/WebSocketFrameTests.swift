@@ -19,15 +19,16 @@ import Testing
         for cut in 0..<size { #expect(parse(Array(bytes[..<cut]), expectsMask: masked) == .needsMoreBytes) }
     }
 
-    @Test(arguments: [
-        ([0xC1, 0x80], WebSocketCloseCode.protocolError, WebSocketFrameHeader.StaticReason.reservedBits),
-        ([0x83, 0x80], .protocolError, .unknownOpcode), ([0x09, 0x80], .protocolError, .fragmentedControl),
-        ([0x89, 0xFE], .protocolError, .oversizedControl), ([0x81, 0x05], .protocolError, .maskMissing),
-        ([0x81, 0xFE, 0x00, 0x7D], .protocolError, .nonMinimalLength),
-        ([0x81, 0xFF, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF], .protocolError, .nonMinimalLength),
-        ([0x81, 0xFF, 0x80, 0, 0, 0, 0, 0, 0, 0], .messageTooBig, .frameTooBig),
-        ([0x81, 0xFF, 0, 0, 0, 0, 0x7F, 0xFF, 0xFF, 0xFF], .messageTooBig, .frameTooBig),
-    ] as [([UInt8], WebSocketCloseCode, WebSocketFrameHeader.StaticReason)])
+    @Test(
+        arguments: [
+            ([0xC1, 0x80], WebSocketCloseCode.protocolError, WebSocketFrameHeader.StaticReason.reservedBits),
+            ([0x83, 0x80], .protocolError, .unknownOpcode), ([0x09, 0x80], .protocolError, .fragmentedControl),
+            ([0x89, 0xFE], .protocolError, .oversizedControl), ([0x81, 0x05], .protocolError, .maskMissing),
+            ([0x81, 0xFE, 0x00, 0x7D], .protocolError, .nonMinimalLength),
+            ([0x81, 0xFF, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF], .protocolError, .nonMinimalLength),
+            ([0x81, 0xFF, 0x80, 0, 0, 0, 0, 0, 0, 0], .messageTooBig, .frameTooBig),
+            ([0x81, 0xFF, 0, 0, 0, 0, 0x7F, 0xFF, 0xFF, 0xFF], .messageTooBig, .frameTooBig),
+        ] as [([UInt8], WebSocketCloseCode, WebSocketFrameHeader.StaticReason)])
     func violations(_ bytes: [UInt8], _ code: WebSocketCloseCode, _ reason: WebSocketFrameHeader.StaticReason) {
         #expect(parse(bytes, expectsMask: true) == .violation(code, reason))
     }

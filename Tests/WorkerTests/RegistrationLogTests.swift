@@ -41,7 +41,8 @@ import Testing
 
 @Suite struct WebSocketURLTests {
     @Test(arguments: [
-        ("ws://localhost:49134", "localhost", 49134, "/"), ("ws://h", "h", 80, "/"), ("ws://h:1/a?b=c", "h", 1, "/a?b=c"), ("ws://h?b", "h", 80, "/?b"),
+        ("ws://localhost:49134", "localhost", 49134, "/"), ("ws://h", "h", 80, "/"), ("ws://h:1/a?b=c", "h", 1, "/a?b=c"),
+        ("ws://h?b", "h", 80, "/?b"),
         ("ws://[::1]:7", "::1", 7, "/"), ("ws://[::1]", "::1", 80, "/"),
     ])
     func reads(_ text: String, _ host: String, _ port: Int, _ target: String) throws {

@@ -39,7 +39,8 @@ private typealias Client = IIIWorker.Worker
             _ = try await eventually { try await client.call("ok::nothing") }
             #expect(try await client.call("ok::nothing") == nil)
             for (function, code) in [
-                ("fails::own", "teapot"), ("fails::any", "invocation_failed"), ("fails::input", "deserialization_error"), ("no::such", "function_not_found"),
+                ("fails::own", "teapot"), ("fails::any", "invocation_failed"), ("fails::input", "deserialization_error"),
+                ("no::such", "function_not_found"),
             ] {
                 let error = await #expect(throws: InvocationError.self) { try await client.call(function, json: ["x": 1]) }
                 #expect(error?.code == code)
@@ -54,10 +55,12 @@ private typealias Client = IIIWorker.Worker
     @Test func timesOut() async throws {
         try await withEngine { url in
             let worker = Self.worker(url, "slow")
-            worker.function("slow::never", json: { _ in
-                try await Task.sleep(for: .seconds(3600))
-                return nil
-            })
+            worker.function(
+                "slow::never",
+                json: { _ in
+                    try await Task.sleep(for: .seconds(3600))
+                    return nil
+                })
             worker.connect()
             let error = await #expect(throws: InvocationError.self) {
                 try await eventually(retrying: "function_not_found") { try await worker.call("slow::never", timeout: .milliseconds(200)) }
@@ -79,7 +82,8 @@ private typealias Client = IIIWorker.Worker
         try await withEngine { url in
             let (provider, user) = (Self.worker(url, "provider"), Self.worker(url, "user"))
             let (bindings, continuation) = AsyncStream.makeStream(of: String.self)
-            provider.triggerType(TriggerTypeDeclaration(id: "kind", description: "k")) { (binding: TriggerBinding) throws(InvocationError) in
+            provider.triggerType(TriggerTypeDeclaration(id: "kind", description: "k")) {
+                (binding: TriggerBinding) throws(InvocationError) in
                 if binding.config["bad"] == true { throw InvocationError(.triggerRegistrationFailed, "bad config") }
                 continuation.yield("+\(binding.functionID.text)")
             } unregister: { id in
@@ -137,7 +141,9 @@ private typealias Client = IIIWorker.Worker
         address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
         var size = socklen_t(MemoryLayout<sockaddr_in>.size)
         let bound = withUnsafeMutablePointer(to: &address) { pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(descriptor, $0, size) == 0 && getsockname(descriptor, $0, &size) == 0 }
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                bind(descriptor, $0, size) == 0 && getsockname(descriptor, $0, &size) == 0
+            }
         }
         try #require(bound && listen(descriptor, 128) == 0)
         _ = try await engine.serve(socket: descriptor, settings: ListenerSettings(EngineOptions())).get()
@@ -150,7 +156,9 @@ private typealias Client = IIIWorker.Worker
     private func eventually<Value>(retrying code: String? = "function_not_found", _ body: () async throws -> Value) async throws -> Value {
         let end = ContinuousClock.now + .seconds(10)
         while true {
-            do { return try await body() } catch let error as InvocationError where (code == nil || error.code == code) && ContinuousClock.now < end {
+            do { return try await body() } catch let error as InvocationError
+                where (code == nil || error.code == code) && ContinuousClock.now < end
+            {
                 try await Task.sleep(for: .milliseconds(5))
             }
         }

@@ -41,7 +41,10 @@ private final class NATSConnection: ChannelInboundHandler {
             outgoing.writeString("SUB bench.echo 1\r\nPING\r\n")
         case .caller(let run):
             // As many bytes as our frame carries, so that both routers move the same amount.
-            payload = Array(#"{"type":"invokefunction","invocation_id":"01234567-89ab-4def-8000-000000000000","function_id":"bench::echo","data":{"text":""#.utf8) + run.payload + Array(#""}}"#.utf8)
+            payload =
+                Array(
+                    #"{"type":"invokefunction","invocation_id":"01234567-89ab-4def-8000-000000000000","function_id":"bench::echo","data":{"text":""#
+                        .utf8) + run.payload + Array(#""}}"#.utf8)
             sentAt = Array(repeating: .now(), count: run.inFlight)
             outgoing.writeString("SUB inbox.* 1\r\n")
             run.start()

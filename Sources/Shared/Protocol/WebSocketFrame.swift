@@ -132,7 +132,10 @@ package struct WebSocketFrameHeader: Sendable, Equatable {
             base.storeBytes(of: word, toByteOffset: index, as: UInt64.self)
             index &+= 8
         }
-        let keyBytes = (UInt8(truncatingIfNeeded: key), UInt8(truncatingIfNeeded: key >> 8), UInt8(truncatingIfNeeded: key >> 16), UInt8(truncatingIfNeeded: key >> 24))
+        let keyBytes = (
+            UInt8(truncatingIfNeeded: key), UInt8(truncatingIfNeeded: key >> 8), UInt8(truncatingIfNeeded: key >> 16),
+            UInt8(truncatingIfNeeded: key >> 24)
+        )
         while index < bytes.count {
             let keyByte =
                 switch index & 3 {

@@ -153,7 +153,9 @@ open class WebSocketConnection: ChannelInboundHandler, RemovableChannelHandler {
 
     /// Cuts the payload that stands behind `start` into fragments that end between UTF-8 scalars.
     private func refragment(_ opcode: WebSocketOpcode, start: Int, headerLength: Int) {
-        guard let payload = outgoing.getSlice(at: start &+ headerLength, length: outgoing.writerIndex &- start &- headerLength) else { return }
+        guard let payload = outgoing.getSlice(at: start &+ headerLength, length: outgoing.writerIndex &- start &- headerLength) else {
+            return
+        }
         outgoing.moveWriterIndex(to: start)
         var offset = 0
         while offset < payload.readableBytes {
@@ -379,7 +381,8 @@ open class WebSocketConnection: ChannelInboundHandler, RemovableChannelHandler {
         var code: UInt16?
         if payload.count >= 2 {
             let value = UInt16(payload[0]) << 8 | UInt16(payload[1])
-            guard WebSocketFrameHeader.isLegalCloseCode(value), UTF8Validation.isValid(UnsafeRawBufferPointer(rebasing: payload[2...])) else {
+            guard WebSocketFrameHeader.isLegalCloseCode(value), UTF8Validation.isValid(UnsafeRawBufferPointer(rebasing: payload[2...]))
+            else {
                 return fail(.protocolError, .malformedClose)
             }
             code = value

@@ -54,7 +54,8 @@ public enum CoreWorkerProcess {
         unsetenv("III_BUILTIN_TOKEN")
         guard let token, !token.isEmpty else {
             throw ConfigurationError(
-                "no built-in secret: start this executable through 'iii-core up', or set III_BUILTIN_TOKEN_FILE to the file the core reads too")
+                "no built-in secret: start this executable through 'iii-core up', or set III_BUILTIN_TOKEN_FILE to the file the core reads too"
+            )
         }
         return [("x-iii-builtin-token", token), ("x-iii-builtin-name", name)]
     }
@@ -121,7 +122,8 @@ private final class Running<W: CoreWorker>: @unchecked Sendable {
 
     private func sayHello() {
         let input: JSONValue = [
-            "name": .string(link.options.name), "role": .string(W.role), "pid": .integer(Int64(getpid())), "version": .string(workerLibraryVersion),
+            "name": .string(link.options.name), "role": .string(W.role), "pid": .integer(Int64(getpid())),
+            "version": .string(workerLibraryVersion),
         ]
         link.call("core::builtin::hello", timeout: .seconds(10), writeData: { $0.writeBytes(input.bytes) }) { [self] outcome in
             switch outcome {

@@ -68,7 +68,9 @@ public struct TriggerBinding: Sendable {
     public let metadata: [UInt8]?
     public let namespace: String?
 
-    public init(id: String, triggerType: String, functionID: FunctionID, config: JSONValue, metadata: [UInt8]? = nil, namespace: String? = nil) {
+    public init(
+        id: String, triggerType: String, functionID: FunctionID, config: JSONValue, metadata: [UInt8]? = nil, namespace: String? = nil
+    ) {
         self.id = id
         self.triggerType = triggerType
         self.functionID = functionID

@@ -63,14 +63,16 @@ public final class Worker: Sendable {
 
     /// Offers a function on decoded JSON; returning nil answers without a result.
     public func function(
-        _ id: String, description: String? = nil, metadata: JSONValue? = nil, json handler: @escaping @Sendable (JSONValue) async throws -> JSONValue?
+        _ id: String, description: String? = nil, metadata: JSONValue? = nil,
+        json handler: @escaping @Sendable (JSONValue) async throws -> JSONValue?
     ) {
         rawFunction(id, description: description, metadata: metadata) { try await handler(try JSONValue(parsing: $0))?.bytes }
     }
 
     /// Offers a function on JSON text: the fastest form, nothing is decoded for you.
     public func rawFunction(
-        _ id: String, description: String? = nil, metadata: JSONValue? = nil, _ handler: @escaping @Sendable ([UInt8]) async throws -> [UInt8]?
+        _ id: String, description: String? = nil, metadata: JSONValue? = nil,
+        _ handler: @escaping @Sendable ([UInt8]) async throws -> [UInt8]?
     ) {
         onLoop { link in
             link.registerFunction(id, description: description, metadata: metadata) { call in
@@ -148,7 +150,8 @@ public final class Worker: Sendable {
             onLoop { link in
                 link.whenConnected(within: limit) { isConnected in
                     guard isConnected else {
-                        return continuation.resume(throwing: InvocationError(.timeout, "The engine at \(link.options.url) was not reached in time"))
+                        return continuation.resume(
+                            throwing: InvocationError(.timeout, "The engine at \(link.options.url) was not reached in time"))
                     }
                     link.call(
                         function, action: action, traceparent: context.traceparent, baggage: context.baggage, timeout: deadline - .now(),

@@ -166,7 +166,8 @@ public final class WorkerLink: @unchecked Sendable {
         metadata: JSONValue? = nil, handler: @escaping (IncomingCall) -> Void
     ) {
         functions[id] = (FunctionID(id), handler)
-        send(log.addFunction(id, description: description, requestFormat: requestFormat, responseFormat: responseFormat, metadata: metadata))
+        send(
+            log.addFunction(id, description: description, requestFormat: requestFormat, responseFormat: responseFormat, metadata: metadata))
     }
 
     public func unregisterFunction(_ id: String) {
@@ -198,7 +199,8 @@ public final class WorkerLink: @unchecked Sendable {
 
     /// Binds a function to a kind of event; returns the trigger's id.
     @discardableResult
-    public func registerTrigger(type: String, function: String, config: JSONValue, metadata: JSONValue? = nil, id: String? = nil) -> String {
+    public func registerTrigger(type: String, function: String, config: JSONValue, metadata: JSONValue? = nil, id: String? = nil) -> String
+    {
         let id = id ?? UUIDBits.random(using: &generator).text
         send(log.addTrigger(id, type: type, function: function, config: config, metadata: metadata))
         return id
@@ -396,7 +398,8 @@ public final class WorkerLink: @unchecked Sendable {
                 try provider.register(
                     TriggerBinding(
                         id: id, triggerType: type, functionID: FunctionID(function), config: message["config"] ?? .null,
-                        metadata: envelope.metadata.isPresent ? Array(envelope.metadata.of(bytes)) : nil, namespace: message["namespace"]?.string))
+                        metadata: envelope.metadata.isPresent ? Array(envelope.metadata.of(bytes)) : nil,
+                        namespace: message["namespace"]?.string))
             } catch {
                 answer.set("error", error.json)
             }

@@ -37,7 +37,8 @@ final class Assembly: @unchecked Sendable {
             let secrets = BuiltinSecrets(shared: try sharedSecret())
             let options = EngineOptions(config: plan.workerManagers.first?.effectiveConfig ?? [:])
             let engine = Engine(
-                eventLoop: group.next(), options: options, version: engineVersion, channelKey: SecureBytes.hex(SecureBytes.random(count: 32)),
+                eventLoop: group.next(), options: options, version: engineVersion,
+                channelKey: SecureBytes.hex(SecureBytes.random(count: 32)),
                 secrets: secrets, fleet: fleetHooks(), logger: Logger(label: "iii-core"))
             let listeners = WorkerListeners(engine: engine)
             var activation = SocketActivation(environment: environment, pid: getpid())
@@ -85,29 +86,20 @@ final class Assembly: @unchecked Sendable {
             drain: { engine.drain($0, deadlineMilliseconds: $1, completion: $2) },
             willShutDown: { engine.eventLoop.execute { engine.beginDraining() } },
             configurationChanged: { name, config in engine.eventLoop.execute { engine.configurationChanged(name, config) } },
-            workerManagersChanged: { listeners.apply($0) })
+            workerManagersChanged: { listeners.apply($0) }, engineAddress: { listeners.engineAddress })
     }
 
     private func supervisorOptions(_ listeners: WorkerListeners, _ activation: SocketActivation) -> SupervisorOptions {
-        let address = plan.workerManagers.first?.address ?? ("127.0.0.1", 49134)
-        // What children dial: a wildcard address is reached over loopback.
-        let host =
-            switch address.host {
-            case "0.0.0.0", "": "127.0.0.1"
-            case "::", "[::]": "[::1]"
-            case let host where host.contains(":") && !host.hasPrefix("["): "[\(host)]"
-            default: address.host
-            }
         var inherited = environment
         if inherited["III_LOG_LEVEL"] == nil { inherited["III_LOG_LEVEL"] = plan.configuration.logLevel }
         var options = SupervisorOptions(
-            engineURL: "ws://\(host):\(listeners.enginePort)", enginePort: listeners.enginePort, version: engineVersion, environment: inherited,
-            lookup: lookup, activation: activation)
+            engineURL: listeners.engineAddress.url, enginePort: listeners.engineAddress.port, version: engineVersion,
+            environment: inherited, lookup: lookup, activation: activation)
         options.configPath = configPath
         options.only = only
         options.except = except
         options.logStyle = style
-        options.controlSocketPath = ControlSocketPath.path(port: listeners.enginePort, environment: environment)
+        options.controlSocketPath = ControlSocketPath.path(port: listeners.engineAddress.port, environment: environment)
         options.adoptsOrphans = getpid() == 1
         return options
     }
@@ -118,7 +110,8 @@ final class Assembly: @unchecked Sendable {
     private func sharedSecret() throws -> String? {
         guard let path = environment["III_BUILTIN_TOKEN_FILE"] else { return nil }
         guard let secret = readSmallFile(path), secret.utf8.count >= 32 else {
-            throw ConfigurationError("III_BUILTIN_TOKEN_FILE: '\(path)' must hold a secret of at least 32 characters, e.g. from 'openssl rand -hex 32'")
+            throw ConfigurationError(
+                "III_BUILTIN_TOKEN_FILE: '\(path)' must hold a secret of at least 32 characters, e.g. from 'openssl rand -hex 32'")
         }
         return secret
     }

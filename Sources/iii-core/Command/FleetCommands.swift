@@ -21,8 +21,12 @@ struct Status: ParsableCommand {
     }
 
     static func duration(_ text: String) -> Duration? {
-        for (suffix, unit) in [("ms", Duration.milliseconds(1)), ("s", .seconds(1)), ("m", .seconds(60)), ("h", .seconds(3600)), ("", .seconds(1))] {
-            if text.hasSuffix(suffix), let number = Int(text.dropLast(suffix.count)), (0...1_000_000).contains(number) { return unit * number }
+        for (suffix, unit) in [
+            ("ms", Duration.milliseconds(1)), ("s", .seconds(1)), ("m", .seconds(60)), ("h", .seconds(3600)), ("", .seconds(1)),
+        ] {
+            if text.hasSuffix(suffix), let number = Int(text.dropLast(suffix.count)), (0...1_000_000).contains(number) {
+                return unit * number
+            }
         }
         return nil
     }
@@ -87,7 +91,8 @@ struct Config: ParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Works on the configuration file.", subcommands: [Check.self])
 
     struct Check: ParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "Prints the effective configuration, or everything wrong with it (exit 1).")
+        static let configuration = CommandConfiguration(
+            abstract: "Prints the effective configuration, or everything wrong with it (exit 1).")
         @Option(name: [.short, .customLong("config")], help: "Configuration file.") var config = "config.yaml"
         func run() throws { throw ExitCode(ConfigCheck.run(path: config, environment: processEnvironment(), engineVersion: engineVersion)) }
     }

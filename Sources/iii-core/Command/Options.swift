@@ -9,7 +9,9 @@ struct ConfigurationOptions: ParsableArguments {
     @Flag(help: "Run without a file: every built-in of this build on 127.0.0.1.") var useDefaultConfig = false
 
     func validate() throws {
-        guard config == nil || !useDefaultConfig else { throw ValidationError("--config and --use-default-config exclude each other: give one") }
+        guard config == nil || !useDefaultConfig else {
+            throw ValidationError("--config and --use-default-config exclude each other: give one")
+        }
     }
 
     var path: String { config ?? "config.yaml" }

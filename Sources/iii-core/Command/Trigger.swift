@@ -11,7 +11,8 @@ import NIOPosix
 struct Trigger: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Calls a function and prints its result.",
-        discussion: "Pairs are JSON where they parse and text where not. --payload and --json take a value, @FILE, or - for stdin.", aliases: ["t"])
+        discussion: "Pairs are JSON where they parse and text where not. --payload and --json take a value, @FILE, or - for stdin.",
+        aliases: ["t"])
 
     @Argument(help: "Function id.") var function: String?
     @Argument(help: "KEY=VALUE …") var pairs: [String] = []
@@ -25,7 +26,9 @@ struct Trigger: AsyncParsableCommand {
     @Flag(help: "Compact JSON.") var raw = false
 
     func validate() throws {
-        guard function != nil || functionId != nil else { throw ValidationError("missing FUNCTION_PATH. Try: `iii-core trigger <fn-path> [args]`") }
+        guard function != nil || functionId != nil else {
+            throw ValidationError("missing FUNCTION_PATH. Try: `iii-core trigger <fn-path> [args]`")
+        }
         guard timeoutMs > 0, (1...65535).contains(port) else { throw ValidationError("--timeout-ms must be above 0 and --port 1-65535") }
         guard !(void && enqueue != nil) else { throw ValidationError("--void and --enqueue exclude each other") }
     }
@@ -42,7 +45,8 @@ struct Trigger: AsyncParsableCommand {
             if let result, !result.isNull { print(raw ? result.text : result.pretty()) }
         case .failure(.unreachable(let cause)): throw fail("WebSocket error: \(cause)")
         case .failure(.timeout):
-            throw fail("Timed out waiting for the engine (no response within the timeout). Is the engine running at the given address and port?")
+            throw fail(
+                "Timed out waiting for the engine (no response within the timeout). Is the engine running at the given address and port?")
         case .failure(.function(let error)): throw fail(error.json.pretty())
         }
     }
@@ -75,7 +79,9 @@ struct Trigger: AsyncParsableCommand {
     private static func text(of argument: String) throws -> String {
         guard argument == "-" || argument.hasPrefix("@") else { return argument }
         let descriptor = argument == "-" ? 0 : open(String(argument.dropFirst()), O_RDONLY)
-        guard descriptor >= 0 else { throw ConfigurationError("'\(argument.dropFirst())' cannot be read: \(String(cString: strerror(errno)))") }
+        guard descriptor >= 0 else {
+            throw ConfigurationError("'\(argument.dropFirst())' cannot be read: \(String(cString: strerror(errno)))")
+        }
         var bytes: [UInt8] = []
         var chunk = [UInt8](repeating: 0, count: 65536)
         while case let count = read(descriptor, &chunk, chunk.count), count > 0 { bytes += chunk[..<count] }

@@ -7,7 +7,8 @@ import IIITelemetry
 struct Up: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Runs the engine and its fleet in the foreground (the default command).",
-        discussion: "Exit codes: 0 clean stop, 1 configuration or address error, 2 usage, 3 a critical built-in gave up, 128+n second signal.")
+        discussion:
+            "Exit codes: 0 clean stop, 1 configuration or address error, 2 usage, 3 a critical built-in gave up, 128+n second signal.")
 
     @OptionGroup var source: ConfigurationOptions
     @Option(help: "Start only these entries (comma-separated).") var only: String?

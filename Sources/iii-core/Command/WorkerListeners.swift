@@ -22,14 +22,14 @@ final class WorkerListeners: @unchecked Sendable {
 
     init(engine: Engine) { self.engine = engine }
 
-    /// The port the first entry really listens on: the engine port.
-    private(set) var enginePort = 49134
+    /// Where the first entry really listens, as its children dial it.
+    private(set) var engineAddress = EngineAddress(url: "ws://127.0.0.1:49134", port: 49134)
 
     /// Opens every entry. `inherited` is a socket systemd passed, for the first.
     func open(_ entries: [WorkerEntry], inherited: CInt?) throws {
         for (index, entry) in entries.enumerated() {
             let socket = try socket(of: entry, inherited: index == 0 ? inherited : nil)
-            if index == 0 { enginePort = socket.actualPort ?? socket.port }
+            if index == 0 { engineAddress = Self.dialled(socket) }
             try serve(entry, socket)
         }
     }
@@ -39,15 +39,24 @@ final class WorkerListeners: @unchecked Sendable {
         let wanted = Dictionary(entries.map { ($0.id, $0) }, uniquingKeysWith: { _, last in last })
         // Bind everything new first: if one address is taken, the old listeners stay as they are.
         var bound: [(WorkerEntry, ListeningSocket)] = []
+        var closed: [Listener] = []
         for entry in entries {
-            if let old = listeners[entry.id], Self.address(old.entry) == Self.address(entry) { continue }
+            let old = listeners[entry.id]
+            if let old, Self.address(old.entry) == Self.address(entry) { continue }
+            // `127.0.0.1` and `0.0.0.0` cannot hold one port together.
+            if let old, old.entry.address?.port == entry.address?.port {
+                try? old.channel.close().wait()
+                closed.append(old)
+            }
             do {
                 bound.append((entry, try socket(of: entry, inherited: nil)))
             } catch {
                 for (_, socket) in bound { close(socket.descriptor) }
+                for listener in closed { try? serve(listener.entry, socket(of: listener.entry, inherited: nil)) }
                 return "\(entry.id): \(error)"
             }
         }
+        if let (entry, socket) = bound.first, entry.id == entries.first?.id { engineAddress = Self.dialled(socket) }
         for (id, old) in listeners where wanted[id].map({ Self.address($0) != Self.address(old.entry) }) ?? true {
             old.channel.close(promise: nil)
             listeners[id] = nil
@@ -61,6 +70,19 @@ final class WorkerListeners: @unchecked Sendable {
             listener.settings.replace(with: EngineOptions(config: entry.effectiveConfig), on: engine.eventLoop)
         }
         return nil
+    }
+
+    /// A wildcard address is reached over loopback.
+    private static func dialled(_ socket: ListeningSocket) -> EngineAddress {
+        let host =
+            switch socket.host {
+            case "0.0.0.0", "": "127.0.0.1"
+            case "::", "[::]": "[::1]"
+            case let host where host.contains(":") && !host.hasPrefix("["): "[\(host)]"
+            default: socket.host
+            }
+        let port = socket.actualPort ?? socket.port
+        return EngineAddress(url: "ws://\(host):\(port)", port: port)
     }
 
     private static func address(_ entry: WorkerEntry) -> String { entry.address.map { "\($0.host):\($0.port)" } ?? "" }

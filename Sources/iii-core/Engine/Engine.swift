@@ -13,12 +13,15 @@ package struct FleetHooks: Sendable {
     /// A built-in has not answered pings for `builtinSilenceTimeout`.
     package var unresponsive: @Sendable (_ name: String) -> Void
     /// `core::fleet::<command>` with its input; answers with a listing or an error text.
-    package var perform: @Sendable (_ command: String, _ input: JSONValue, _ completion: @escaping @Sendable (Result<JSONValue, InvocationError>) -> Void) -> Void
+    package var perform:
+        @Sendable (_ command: String, _ input: JSONValue, _ completion: @escaping @Sendable (Result<JSONValue, InvocationError>) -> Void) ->
+            Void
 
     package init(
         announced: @escaping @Sendable (String, Int32?) -> Void = { _, _ in }, ready: @escaping @Sendable (String) -> Void = { _ in },
         unresponsive: @escaping @Sendable (String) -> Void = { _ in },
-        perform: @escaping @Sendable (String, JSONValue, @escaping @Sendable (Result<JSONValue, InvocationError>) -> Void) -> Void = { _, _, done in
+        perform: @escaping @Sendable (String, JSONValue, @escaping @Sendable (Result<JSONValue, InvocationError>) -> Void) -> Void = {
+            _, _, done in
             done(.failure(InvocationError(.notFound, "No fleet is supervised here")))
         }
     ) {
@@ -191,7 +194,8 @@ package final class Engine: @unchecked Sendable {
         case .replaced:
             break
         case .tookOver:
-            logger.warning("a function moved to a newer worker", metadata: ["function": .string(key.id), "worker": .string(worker.id.text)])
+            logger.warning(
+                "a function moved to a newer worker", metadata: ["function": .string(key.id), "worker": .string(worker.id.text)])
         case .refused:
             refused(key.id, worker, "the core or a built-in owns this id")
         case .limitReached:
@@ -239,7 +243,9 @@ package final class Engine: @unchecked Sendable {
     private func warnIfStillParked(_ id: String) {
         eventLoop.scheduleTask(in: .seconds(10)) { [self] in
             guard let trigger = registry.triggers[trigger: id], trigger.isParked else { return }
-            let hint = KnownTriggerTypes.entry(for: trigger.type).map { "add '- name: \($0)' to the config" } ?? "start the worker that provides it"
+            let hint =
+                KnownTriggerTypes.entry(for: trigger.type).map { "add '- name: \($0)' to the config" }
+                ?? "start the worker that provides it"
             logger.warning(
                 "a trigger still waits for its provider",
                 metadata: ["trigger": .string(id), "trigger_type": .string(trigger.type), "cure": .string(hint)])

@@ -102,7 +102,8 @@ package struct EngineCounters: Sendable {
             "in_flight_limit_reached": JSONValue(inFlightLimitReached), "registrations_refused": JSONValue(registrationsRefused),
             "registration_limit_reached": JSONValue(registrationLimitReached), "payloads_too_large": JSONValue(payloadsTooLarge),
             "peers_paused": JSONValue(peersPaused), "slow_peers_dropped": JSONValue(slowPeersDropped),
-            "silent_peers_dropped": JSONValue(silentPeersDropped), "calls_forgotten": JSONValue(callsForgotten), "calls_held": JSONValue(callsHeld),
+            "silent_peers_dropped": JSONValue(silentPeersDropped), "calls_forgotten": JSONValue(callsForgotten),
+            "calls_held": JSONValue(callsHeld),
             "held_calls_refused": JSONValue(heldCallsRefused), "telemetry_relayed": JSONValue(telemetryRelayed),
             "telemetry_dropped": JSONValue(telemetryDropped),
         ]

@@ -91,7 +91,8 @@ package final class WorkerConnection: WebSocketConnection {
             engine.registerFunction(
                 FunctionKey(id),
                 FunctionRegistration(
-                    worker: worker, description: description.0, requestFormat: raw("request_format"), responseFormat: raw("response_format"),
+                    worker: worker, description: description.0, requestFormat: raw("request_format"),
+                    responseFormat: raw("response_format"),
                     metadata: raw("metadata"), policy: message["metadata"]?["invocation_policy"]?.string.flatMap(InvocationPolicy.init)),
                 isHTTPInvoked: message["invocation"].map { !$0.isNull } ?? false)
         case .unregisterFunction:

@@ -48,11 +48,15 @@ extension Engine {
 
     private func addFunctionListings() {
         add("engine::functions::list", "Lists registered functions") { [self] call in
-            guard !rejects(call, "engine::functions::list", strings: ["search", "prefix", "worker", "namespace"], bools: ["include_internal"]) else { return }
+            guard
+                !rejects(
+                    call, "engine::functions::list", strings: ["search", "prefix", "worker", "namespace"], bools: ["include_internal"])
+            else { return }
             let input = call.input
             let includeInternal = input["include_internal"]?.bool ?? false
             let workers = Set((input["workers"]?.array ?? []).compactMap(\.string) + [input["worker"]?.string].compactMap { $0 })
-            let records = visibleFunctions(includeInternal: includeInternal, seesPrivileged: call.caller?.isPrivileged ?? false).filter { record in
+            let records = visibleFunctions(includeInternal: includeInternal, seesPrivileged: call.caller?.isPrivileged ?? false).filter {
+                record in
                 if let prefix = input["prefix"]?.string, !record.key.id.hasPrefix(prefix) { return false }
                 if let namespace = input["namespace"]?.string, record.key.namespace != namespace { return false }
                 if let search = input["search"]?.string?.lowercased(), !search.isEmpty {
@@ -60,7 +64,9 @@ extension Engine {
                     if !text.lowercased().contains(search) { return false }
                 }
                 if !workers.isEmpty, !workers.contains(workerName(record.current?.worker).string ?? "") { return false }
-                if !includeInternal, let metadata = record.current?.metadata, (try? JSONValue(parsing: metadata))?["internal"] == true { return false }
+                if !includeInternal, let metadata = record.current?.metadata, (try? JSONValue(parsing: metadata))?["internal"] == true {
+                    return false
+                }
                 return true
             }
             call.reply(.success(rows("functions", records.map(functionRow))))
@@ -124,14 +130,23 @@ extension Engine {
             }
             var answer = JSONObjectText()
             answer.set("worker", raw: workerRow(worker))
-            answer.set("functions", rows: worker.functionIDs.sorted { $0.id < $1.id }.compactMap { registry.functions.lookup($0) }.map(functionRow))
-            answer.set("trigger_types", rows: worker.triggerTypeIDs.map(\.id).sorted().compactMap { registry.triggers[type: $0] }.map(triggerTypeRow))
-            answer.set("registered_triggers", rows: registry.triggers.allTriggers.filter { $0.owner === worker && !$0.isRejected }.map(registeredTriggerRow))
+            answer.set(
+                "functions", rows: worker.functionIDs.sorted { $0.id < $1.id }.compactMap { registry.functions.lookup($0) }.map(functionRow)
+            )
+            answer.set(
+                "trigger_types",
+                rows: worker.triggerTypeIDs.map(\.id).sorted().compactMap { registry.triggers[type: $0] }.map(triggerTypeRow))
+            answer.set(
+                "registered_triggers",
+                rows: registry.triggers.allTriggers.filter { $0.owner === worker && !$0.isRejected }.map(registeredTriggerRow))
             call.reply(.success(answer.finish()))
         }
         add("engine::workers::register", "Takes a worker's report about itself") { [self] call in
-            guard let worker = call.caller else { return call.fail(.deserializationError, "engine::workers::register is for connected workers") }
-            guard !rejects(call, "engine::workers::register", strings: ["runtime", "version", "name", "os", "isolation", "description"]) else { return }
+            guard let worker = call.caller else {
+                return call.fail(.deserializationError, "engine::workers::register is for connected workers")
+            }
+            guard !rejects(call, "engine::workers::register", strings: ["runtime", "version", "name", "os", "isolation", "description"])
+            else { return }
             if !worker.isPrivileged {
                 worker.metadata.merge(call.input)
                 announcements.workerEvent("worker_metadata_updated", worker.id)
@@ -167,7 +182,10 @@ extension Engine {
         }
         add("engine::registered-triggers::list", "Lists triggers") { [self] call in
             let input = call.input
-            guard !rejects(call, "engine::registered-triggers::list", strings: ["trigger_type", "function_id", "search", "worker"], bools: ["include_internal"])
+            guard
+                !rejects(
+                    call, "engine::registered-triggers::list", strings: ["trigger_type", "function_id", "search", "worker"],
+                    bools: ["include_internal"])
             else { return }
             let includeInternal = input["include_internal"]?.bool ?? false
             let triggers = registry.triggers.allTriggers.filter { trigger in
@@ -207,9 +225,12 @@ extension Engine {
         }
         let id = UUIDBits.random().text
         let metadata = call.input["metadata"].flatMap { $0.isNull ? nil : $0.bytes }
-        let request = TriggerRequest(id: id, type: type, functionID: function, config: (call.input["config"] ?? .null).bytes, metadata: metadata)
+        let request = TriggerRequest(
+            id: id, type: type, functionID: function, config: (call.input["config"] ?? .null).bytes, metadata: metadata)
         registerTrigger(request, owner: nil)
-        guard let trigger = registry.triggers[trigger: id], case .provider = trigger.holder else { return call.succeed(["id": .string(id)]) }
+        guard let trigger = registry.triggers[trigger: id], case .provider = trigger.holder else {
+            return call.succeed(["id": .string(id)])
+        }
         // No word within the time means no objection: older providers never answer.
         let loop = eventLoop
         let pending = LoopBoxed(call)

@@ -45,7 +45,9 @@ extension Engine {
         row.set("request_schema", raw: registration?.requestFormat)
         row.set("response_schema", raw: registration?.responseFormat)
         row.set("metadata", raw: registration?.metadata)
-        let bound = registry.triggers.allTriggers.filter { $0.functionID == record.key.id && $0.namespace == record.key.namespace && !$0.isRejected }
+        let bound = registry.triggers.allTriggers.filter {
+            $0.functionID == record.key.id && $0.namespace == record.key.namespace && !$0.isRejected
+        }
         row.set(
             "registered_triggers",
             rows: bound.map { trigger in
@@ -85,7 +87,9 @@ extension Engine {
     /// Rows for the parts of the core that are workers in the reference: consumers look for their names.
     func coreRows() -> [[UInt8]] {
         ["iii-engine-functions", "iii-worker-manager"].map { name in
-            let functions = name == "iii-engine-functions" ? registry.functions.all.filter { $0.builtin?.isPrivilegedOnly == false }.map(\.key.id).sorted() : []
+            let functions =
+                name == "iii-engine-functions"
+                ? registry.functions.all.filter { $0.builtin?.isPrivilegedOnly == false }.map(\.key.id).sorted() : []
             var row = JSONObjectText()
             row.set("id", .string(name))
             row.set("name", .string(name))

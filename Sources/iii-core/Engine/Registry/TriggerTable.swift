@@ -55,7 +55,8 @@ package struct TriggerRequest {
     package var metadata: [UInt8]?
 
     package init(
-        id: String, type: String, functionID: String, namespace: String = FunctionKey.defaultNamespace, config: [UInt8] = Array("null".utf8),
+        id: String, type: String, functionID: String, namespace: String = FunctionKey.defaultNamespace,
+        config: [UInt8] = Array("null".utf8),
         metadata: [UInt8]? = nil
     ) {
         self.id = id
@@ -239,7 +240,8 @@ package struct TriggerTable {
     /// `worker` is gone: its triggers go, and the types it provided fall to older providers or are parked.
     package mutating func removeAll(of worker: Worker) -> [TriggerEffect] {
         var effects: [TriggerEffect] = []
-        for trigger in worker.triggerIDs.compactMap({ triggers[$0] }).sorted(by: { $0.sequence < $1.sequence }) where trigger.owner === worker {
+        for trigger in worker.triggerIDs.compactMap({ triggers[$0] }).sorted(by: { $0.sequence < $1.sequence })
+        where trigger.owner === worker {
             effects += erase(trigger)
         }
         worker.triggerIDs.removeAll()

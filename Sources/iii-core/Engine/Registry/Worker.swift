@@ -28,7 +28,8 @@ package final class Worker {
     package internal(set) var isConnected = true
 
     package init(
-        id: UUIDBits, connection: WorkerConnection? = nil, builtinName: String? = nil, address: String? = nil, connectedAtMilliseconds: Int64 = 0
+        id: UUIDBits, connection: WorkerConnection? = nil, builtinName: String? = nil, address: String? = nil,
+        connectedAtMilliseconds: Int64 = 0
     ) {
         self.id = id
         idText = Array(id.text.utf8)
@@ -80,7 +81,8 @@ package struct WorkerMetadata: Sendable {
         pid = report["pid"]?.integer ?? pid
         isolation = report["isolation"]?.string ?? isolation
         if let text = report["description"]?.string {
-            description = String(text.unicodeScalars.filter { $0.value >= 0x20 && $0.value != 0x7F }.map(Character.init).prefix(Self.maximumDescription))
+            description = String(
+                text.unicodeScalars.filter { $0.value >= 0x20 && $0.value != 0x7F }.map(Character.init).prefix(Self.maximumDescription))
         }
     }
 
@@ -94,7 +96,9 @@ package struct WorkerMetadata: Sendable {
 
     /// Major and minor of the reported SDK version.
     package var sdkVersion: (Int, Int)? {
-        guard let parts = version?.split(separator: "."), parts.count >= 2, let major = Int(parts[0]), let minor = Int(parts[1]) else { return nil }
+        guard let parts = version?.split(separator: "."), parts.count >= 2, let major = Int(parts[0]), let minor = Int(parts[1]) else {
+            return nil
+        }
         return (major, minor)
     }
 }

@@ -19,7 +19,9 @@ extension Engine {
             if holdIfRestarting(Self.enqueueFunction, connection, bytes) { return }
             counters.invocationsFailed &+= 1
             if let callerID {
-                sendError(to: caller, callerID, function: literal, InvocationError(.enqueueError, "QueueModule not loaded"), traceContext: context)
+                sendError(
+                    to: caller, callerID, function: literal, InvocationError(.enqueueError, "QueueModule not loaded"), traceContext: context
+                )
             }
             return
         }

@@ -66,7 +66,8 @@ extension Engine {
             counters.invocationsFailed &+= 1
             if isSynchronous, let callerID {
                 sendError(
-                    to: caller, callerID, function: JSONText.string(id), notFound(FunctionKey(id, namespace: namespace ?? FunctionKey.defaultNamespace)),
+                    to: caller, callerID, function: JSONText.string(id),
+                    notFound(FunctionKey(id, namespace: namespace ?? FunctionKey.defaultNamespace)),
                     traceContext: traceContext(bytes, envelope))
             } else {
                 logger.debug("call of an unknown function", metadata: ["function": .string(id), "worker": .string(caller.id.text)])
@@ -167,7 +168,9 @@ extension Engine {
             guard let target = caller.connection else { return }
             if let limit = caller.metadata.maximumDelivery, bytes.count > limit &- 128 {
                 counters.payloadsTooLarge &+= 1
-                return sendError(to: caller, callerID, function: pending.function.literal, tooLarge(bytes.count, limit), traceContext: pending.traceContext)
+                return sendError(
+                    to: caller, callerID, function: pending.function.literal, tooLarge(bytes.count, limit),
+                    traceContext: pending.traceContext)
             }
             target.sendText(expectedLength: bytes.count &+ pending.traceContext.count) { buffer in
                 Self.writeResultHead(to: &buffer, callerID, pending.function.literal)
@@ -289,7 +292,8 @@ extension Engine {
             counters.invocationsFailed &+= 1
             if let callerID {
                 let reason = "Failed to deserialize input for \(builtin.id): expected an object"
-                sendError(to: caller, callerID, function: record.literal, InvocationError(.deserializationError, reason), traceContext: context)
+                sendError(
+                    to: caller, callerID, function: record.literal, InvocationError(.deserializationError, reason), traceContext: context)
             }
             return
         }
@@ -324,18 +328,22 @@ extension Engine {
         connection.dropped(reason)
         guard let callerID else { return }
         sendError(
-            to: connection.worker, callerID, function: Array(#""""#.utf8), InvocationError(.invalidMessage, "Invalid message: \(reason)"), traceContext: [])
+            to: connection.worker, callerID, function: Array(#""""#.utf8), InvocationError(.invalidMessage, "Invalid message: \(reason)"),
+            traceContext: [])
     }
 
     func notFound(_ key: FunctionKey) -> InvocationError {
-        guard key.namespace != FunctionKey.defaultNamespace else { return InvocationError(.functionNotFound, "Function \(key.id) not found") }
+        guard key.namespace != FunctionKey.defaultNamespace else {
+            return InvocationError(.functionNotFound, "Function \(key.id) not found")
+        }
         let others = registry.functions.otherNamespaces(serving: key)
         let hint = others.isEmpty ? "" : " It is registered in namespace(s): \(others.joined(separator: ", "))."
         return InvocationError(.functionNotFound, "Function \(key.id) not found in namespace \(key.namespace).\(hint)")
     }
 
     private func tooLarge(_ size: Int, _ limit: Int) -> InvocationError {
-        InvocationError(.payloadTooLarge, "The message is \(size) bytes; this worker's SDK takes at most \(limit). Use channels for larger payloads")
+        InvocationError(
+            .payloadTooLarge, "The message is \(size) bytes; this worker's SDK takes at most \(limit). Use channels for larger payloads")
     }
 
     /// `,"traceparent":…,"baggage":…` as the request had them, for the reply.

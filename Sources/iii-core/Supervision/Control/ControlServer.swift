@@ -12,8 +12,8 @@ package final class ControlServer {
     package static let maximumLine = 65536
     package static let maximumUnread = 8_388_608
 
-    private let path: String
-    private let descriptor: Int32
+    private var path: String
+    private var descriptor: Int32
     private weak var loop: EventLoop?
     private var tag: UInt64 = 0
     private var clients: [ObjectIdentifier: ControlConnection] = [:]
@@ -21,7 +21,11 @@ package final class ControlServer {
 
     package init(path: String) throws(SupervisorError) {
         self.path = path
-        try Self.makeDirectory(of: path)
+        descriptor = try Self.open(path)
+    }
+
+    private static func open(_ path: String) throws(SupervisorError) -> Int32 {
+        try makeDirectory(of: path)
         if let live = ControlSocketPath.connect(path) {
             close(live)
             throw SupervisorError(
@@ -33,22 +37,39 @@ package final class ControlServer {
                 message: "the control socket path '\(path)' is too long (at most 107 bytes): set a shorter XDG_RUNTIME_DIR")
         }
         let kind = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue) | Int32(SOCK_NONBLOCK.rawValue)
-        descriptor = socket(AF_UNIX, kind, 0)
+        let descriptor = socket(AF_UNIX, kind, 0)
         let status = withUnsafePointer(to: &address) { pointer in
             pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size)) }
         }
         // The directory already keeps others out between bind and chmod.
-        guard status == 0, chmod(path, 0o600) == 0, listen(descriptor, 16) == 0 else {
+        guard status == 0, chmod(path, 0o600) == 0, Glibc.listen(descriptor, 16) == 0 else {
             let cause = ProcessSpawner.text(errno)
             close(descriptor)
             throw SupervisorError(message: "cannot create the control socket '\(path)': \(cause)")
         }
+        return descriptor
+    }
+
+    /// Listens on another path from now on; clients stay connected. When it throws nothing has changed.
+    package func move(to path: String) throws(SupervisorError) {
+        guard path != self.path else { return }
+        let fresh = try Self.open(path)
+        loop?.remove(tag)
+        close(descriptor)
+        unlink(self.path)
+        descriptor = fresh
+        self.path = path
+        listen()
     }
 
     package func attach(to loop: EventLoop, perform: @escaping (FleetRequest, ControlConnection) -> Void) {
         self.loop = loop
         self.perform = perform
-        tag = loop.add(descriptor, .read) { [weak self] _, _ in self?.accept() }
+        listen()
+    }
+
+    private func listen() {
+        if let loop { tag = loop.add(descriptor, .read) { [weak self] _, _ in self?.accept() } }
     }
 
     package func shutDown() {

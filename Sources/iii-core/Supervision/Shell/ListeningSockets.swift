@@ -40,6 +40,12 @@ package struct ListeningSockets: Sendable {
         return prepared
     }
 
+    /// Whether `child` is to keep its port under another host, which nobody can bind before the old socket is closed everywhere.
+    package func isOnlyHostChanged(_ child: ChildSpecification) -> Bool {
+        guard let current = sockets[child.name], let listener = child.listener else { return false }
+        return current.port == listener.port && current.port != 0 && current.host != listener.host
+    }
+
     package mutating func commit(_ prepared: Prepared) {
         for (name, socket) in prepared.fresh {
             if let old = sockets[name] { close(old.descriptor) }

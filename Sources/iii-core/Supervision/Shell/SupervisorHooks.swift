@@ -15,6 +15,8 @@ package struct SupervisorHooks: Sendable {
     package var configurationChanged: @Sendable (_ name: String, _ config: JSONValue?) -> Void
     /// Applies the `iii-worker-manager` entries of a new configuration; an error text keeps the old configuration.
     package var workerManagersChanged: @Sendable (_ entries: [WorkerEntry]) -> String?
+    /// Where children find the engine after `workerManagersChanged`; nil when that cannot change.
+    package var engineAddress: @Sendable () -> EngineAddress?
     /// All required children were ready for the first time.
     package var becameReady: @Sendable () -> Void
 
@@ -25,6 +27,7 @@ package struct SupervisorHooks: Sendable {
         willShutDown: @escaping @Sendable () -> Void = {},
         configurationChanged: @escaping @Sendable (_ name: String, _ config: JSONValue?) -> Void = { _, _ in },
         workerManagersChanged: @escaping @Sendable (_ entries: [WorkerEntry]) -> String? = { _ in nil },
+        engineAddress: @escaping @Sendable () -> EngineAddress? = { nil },
         becameReady: @escaping @Sendable () -> Void = {}
     ) {
         self.issueToken = issueToken
@@ -33,7 +36,21 @@ package struct SupervisorHooks: Sendable {
         self.willShutDown = willShutDown
         self.configurationChanged = configurationChanged
         self.workerManagersChanged = workerManagersChanged
+        self.engineAddress = engineAddress
         self.becameReady = becameReady
+    }
+}
+
+/// Where workers of this machine connect to the engine.
+package struct EngineAddress: Sendable, Equatable {
+    /// `ws://127.0.0.1:49134`
+    package var url: String
+    /// Also the name of the control socket.
+    package var port: Int
+
+    package init(url: String, port: Int) {
+        self.url = url
+        self.port = port
     }
 }
 

@@ -27,6 +27,7 @@ extension SupervisorLoop {
     /// Does nothing for a child whose socket is there, as at every restart; one that was stopped or excluded has none.
     private func bindListener(of child: ChildSpecification) throws(SpawnError) {
         do throws(SupervisorError) {
+            if sockets.isOnlyHostChanged(child) { sockets.release(child.name) }
             sockets.commit(try sockets.prepare([child]))
         } catch {
             throw SpawnError(description: error.message)

@@ -42,10 +42,12 @@ extension SupervisorLoop {
             plan = new
             return
         }
-        // A child that does not run holds no address; it gets one when it starts.
         let prepared = try sockets.prepare(
             new.children.filter { child in
-                child.isEnabled && (slots[child.name]?.wasStoppedByRequest != true || diff.changed.contains(child.name))
+                // A child that does not run holds no address; it gets one when it starts.
+                let isWanted = child.isEnabled && (slots[child.name]?.wasStoppedByRequest != true || diff.changed.contains(child.name))
+                // `127.0.0.1` and `0.0.0.0` cannot hold one port together, so the old process has to end first.
+                return isWanted && !sockets.isOnlyHostChanged(child)
             })
         let managersDiffer =
             plan.workerManagers.count != new.workerManagers.count
@@ -61,9 +63,27 @@ extension SupervisorLoop {
         let wanted = Set(new.children.map(\.name))
         for child in new.children where diff.changed.contains(child.name) { change(child, now) }
         for name in fleet.names where !wanted.contains(name) { execute(fleet.remove(name, now: now)) }
+        if managersDiffer { engineMoved(except: diff.changed, now) }
         for child in new.children where slots[child.name] == nil { admit(child) }
         logs.setNames(new.children.map(\.name))
         execute(fleet.start(now: now))
+    }
+
+    /// Built-ins follow the engine to its new address; user processes keep their connection and learn of it at their next start.
+    private func engineMoved(except changed: [String], _ now: Duration) {
+        guard let address = hooks.engineAddress(), address != EngineAddress(url: environment.engineURL, port: enginePort) else { return }
+        logs.log(6, "reload: workers connect to \(address.url) from now on")
+        environment.engineURL = address.url
+        enginePort = address.port
+        do throws(SupervisorError) {
+            try control?.move(to: ControlSocketPath.path(port: address.port, environment: options.environment))
+        } catch {
+            logs.log(3, "reload: commands still reach this engine under its old port: \(error)")
+        }
+        for child in plan.children where child.isPrivileged && !changed.contains(child.name) && fleet.children[child.name]?.isAlive == true
+        {
+            execute(fleet.handle(child.name, .restart("the engine has another address"), now: now))
+        }
     }
 
     private func change(_ child: ChildSpecification, _ now: Duration) {

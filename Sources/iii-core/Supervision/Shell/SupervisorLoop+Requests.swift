@@ -112,7 +112,7 @@ extension SupervisorLoop {
         let wanted = name.map(EngineConfiguration.canonical)
         let children = statuses().filter { wanted == nil || $0.name == wanted }
         let status = FleetStatus(
-            version: options.version, pid: getpid(), enginePort: options.enginePort,
+            version: options.version, pid: getpid(), enginePort: enginePort,
             phase: fleet.phase == .running ? "running" : "draining",
             isReady: fleet.phase == .running && (wanted == nil ? fleet.isEverythingReady : children.allSatisfy(\.isReady)),
             uptime: MonotonicClock.now - options.startedAt, children: children, lastReloadAt: lastReload?.at,

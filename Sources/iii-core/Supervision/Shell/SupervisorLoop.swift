@@ -19,7 +19,8 @@ final class SupervisorLoop: @unchecked Sendable {
     let loop = EventLoop()
     let console: ConsoleWriter?
     let logs: LogMultiplexer
-    let environment: ChildEnvironment
+    var environment: ChildEnvironment
+    var enginePort: Int
     var fleet: FleetMachine
     var slots: [String: ChildSlot] = [:]
     var waiters: [Waiter] = []
@@ -47,6 +48,7 @@ final class SupervisorLoop: @unchecked Sendable {
         console = options.consoleDescriptor.map { ConsoleWriter(descriptor: $0) }
         logs = LogMultiplexer(console: console, style: options.logStyle, pid: getpid())
         environment = ChildEnvironment(inherited: options.environment, engineURL: options.engineURL, enginePID: getpid())
+        enginePort = options.enginePort
         fleet = FleetMachine(seed: UInt64(truncatingIfNeeded: LogTimestamp.nowNanoseconds()))
     }
 
