@@ -111,10 +111,11 @@ def test_trigger_without_a_result_prints_nothing(up):
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_trigger_void_does_not_wait(up):
-    done = trigger(up, "slow::never", "--void")
-    assert (done.returncode, done.stdout) == (0, ""), done.stderr
-    wait_for(lambda: any(c["function_id"] == "slow::never" for c in up.service.calls), "the call arrived")
+def test_trigger_void_does_not_wait_and_loses_nothing(up):
+    processes = [subprocess.Popen([BIN / "iii-core", "trigger", "slow::never", f"n={n}", "--void", "--port", str(up.port)], env=up.env) for n in range(20)]
+    assert [process.wait(20) for process in processes] == [0] * 20
+    arrived = lambda: {c["data"]["n"] for c in up.service.calls if c["function_id"] == "slow::never" and "n" in c["data"]}  # noqa: E731
+    wait_for(lambda: arrived() == set(range(20)), "every call arrived")
 
 
 def test_trigger_prints_the_functions_error_as_json_on_stderr(up):

@@ -333,15 +333,16 @@ def status_refused(port: int) -> bool:
         return False
 
 
-def test_second_sigterm_ends_at_once_with_143(tmp_path):
+@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_second_signal_ends_at_once_with_its_number(tmp_path, number, code):
     with prepared(tmp_path, http={}, workers=[SLEEPER]) as fleet:
         fleet.up()
         with request_in_flight(fleet):
             fleet.process.send_signal(signal.SIGTERM)
             wait_for(lambda: "draining" in fleet.output(), "it drains")
             assert fleet.process.poll() is None
-            fleet.process.send_signal(signal.SIGTERM)
-            assert fleet.process.wait(5) == 143
+            fleet.process.send_signal(number)
+            assert fleet.process.wait(5) == code
             nothing_is_left_of(fleet)
 
 

@@ -1,3 +1,4 @@
+import IIIProtocol
 import IIIWorker
 import Testing
 
@@ -132,7 +133,7 @@ import Testing
 
     /// The trie against the plainest matcher there is, over random patterns, removals and paths.
     @Test(arguments: 0..<40) func agreesWithNaiveMatcher(seed: Int) throws {
-        var random = SeededRandom(seed: UInt64(seed) &+ 0x9E37_79B9)
+        var random = SeededGenerator(seed: UInt64(seed) &+ 0x9E37_79B9)
         var table = RouteTable()
         var naive: [(trigger: String, pattern: RoutePattern)] = []
         let literals = ["a", "ab", "abc", "b", "ba", "", "a:b", "%20"]
@@ -199,20 +200,5 @@ enum NaiveMatcher {
             }
         }
         return path.count == pattern.count ? rank : nil
-    }
-}
-
-/// splitmix64: reproducible from its seed.
-struct SeededRandom: RandomNumberGenerator {
-    private var state: UInt64
-
-    init(seed: UInt64) { state = seed }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var mixed = state
-        mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
-        return mixed ^ (mixed >> 31)
     }
 }

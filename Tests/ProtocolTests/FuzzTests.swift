@@ -16,7 +16,7 @@ import Testing
 
     @Test(arguments: 0..<32)
     func noInputBreaksAReader(_ seed: Int) {
-        var generator = SeededGenerator(state: UInt64(seed) &+ 1)
+        var generator = SeededGenerator(seed: UInt64(seed) &+ 1)
         for _ in 0..<2_000 {
             var bytes = Self.corpus[Int.random(in: 0..<Self.corpus.count, using: &generator)]
             for _ in 0..<Int.random(in: 1...6, using: &generator) { mutate(&bytes, &generator) }
@@ -69,18 +69,5 @@ import Testing
             let token = tokens[Int.random(in: 0..<tokens.count, using: &generator)]
             bytes.insert(contentsOf: UnsafeBufferPointer(start: token.utf8Start, count: token.utf8CodeUnitCount), at: index)
         }
-    }
-}
-
-/// SplitMix64: small, good, and the same everywhere.
-struct SeededGenerator: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var mixed = state
-        mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
-        return mixed ^ (mixed >> 31)
     }
 }

@@ -1,4 +1,5 @@
 import IIIConfiguration
+import IIIProtocol
 import Testing
 
 @testable import IIISupervision

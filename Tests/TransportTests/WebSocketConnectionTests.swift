@@ -96,13 +96,8 @@ import Testing
     /// Seeded random bytes into either end: the connection ends or waits, nothing else.
     @Test(arguments: 0..<64)
     func randomBytesNeverTrap(_ seed: Int) throws {
-        var state = UInt64(seed) &* 0x9E37_79B9_7F4A_7C15 &+ 1
-        func next() -> UInt8 {
-            state ^= state << 13
-            state ^= state >> 7
-            state ^= state << 17
-            return UInt8(truncatingIfNeeded: state)
-        }
+        var generator = SeededGenerator(seed: UInt64(seed))
+        func next() -> UInt8 { UInt8.random(in: .min ... .max, using: &generator) }
         let pair = try Pair()
         for _ in 0..<200 {
             var bytes = (0..<Int(next() % 40)).map { _ in next() }

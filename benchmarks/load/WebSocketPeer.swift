@@ -88,10 +88,7 @@ private final class CallerConnection: WebSocketConnection {
         let id = UUIDBits(high: 0x0123_4567_89AB_4DEF, low: 0x8000_0000_0000_0000 | UInt64(slot))
         sendText(expectedLength: run.payload.count + 130) { buffer in
             buffer.writeStaticString(#"{"type":"invokefunction","invocation_id":""#)
-            buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: 36) { target in
-                if let base = target.baseAddress { id.write(to: base.assumingMemoryBound(to: UInt8.self)) }
-                return 36
-            }
+            buffer.writeUUID(id)
             buffer.writeStaticString(#"","function_id":"#)
             buffer.writeString(WebSocketPeer.function)
             buffer.writeStaticString(#","data":{"text":""#)

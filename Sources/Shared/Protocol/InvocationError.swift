@@ -29,6 +29,12 @@ public struct InvocationError: Error, Sendable, Equatable, CustomStringConvertib
     public var description: String { "\(code): \(message)" }
 }
 
+/// How a call ended. The bytes are raw JSON and valid during the callback only; nil means the function returned nothing.
+public enum CallOutcome {
+    case result(UnsafeRawBufferPointer?)
+    case failure(InvocationError)
+}
+
 /// The catalogue of error codes that the engine and this library put on the wire (protocol.md §12).
 public enum ErrorCode: String, Sendable, CaseIterable {
     /// No live worker serves the id.

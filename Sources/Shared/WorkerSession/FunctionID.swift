@@ -25,12 +25,6 @@ extension InvocationError {
     public static let disconnectedCode = ErrorCode.disconnected.rawValue
 }
 
-/// How a call ended. The bytes are raw JSON and valid during the callback only; nil means the function returned nothing.
-public enum CallOutcome {
-    case result(UnsafeRawBufferPointer?)
-    case failure(InvocationError)
-}
-
 /// What becomes of a call once it is sent (protocol.md §2.3).
 public enum CallAction: Sendable, Hashable {
     /// Exactly one answer comes back.

@@ -238,7 +238,7 @@ public final class WorkerLink: @unchecked Sendable {
             buffer.writeStaticString(#"{"type":"invokefunction","#)
             if let id {
                 buffer.writeStaticString(#""invocation_id":""#)
-                buffer.writeUUIDText(id)
+                buffer.writeUUID(id)
                 buffer.writeStaticString(#"","#)
             }
             buffer.writeStaticString(#""function_id":"#)
@@ -374,7 +374,7 @@ public final class WorkerLink: @unchecked Sendable {
         guard generation == self.generation else { return }
         connection?.sendText(expectedLength: 300) { buffer in
             buffer.writeStaticString(#"{"type":"invocationresult","invocation_id":""#)
-            buffer.writeUUIDText(id)
+            buffer.writeUUID(id)
             buffer.writeStaticString(#"","function_id":"#)
             buffer.writeBytes(function.json)
             write(&buffer)
@@ -431,14 +431,5 @@ private final class LinkConnection: WebSocketConnection {
     override func connectionClosed() {
         link.connectionClosed()
         onClosed?()
-    }
-}
-
-extension ByteBuffer {
-    mutating func writeUUIDText(_ id: UUIDBits) {
-        writeWithUnsafeMutableBytes(minimumWritableBytes: UUIDBits.textLength) { target in
-            id.write(to: target.baseAddress.unsafelyUnwrapped.assumingMemoryBound(to: UInt8.self))
-            return UUIDBits.textLength
-        }
     }
 }

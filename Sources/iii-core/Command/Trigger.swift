@@ -109,6 +109,7 @@ private struct SingleCall: Sendable {
         quiet.logLevel = .critical
         let logger = quiet
         let promise = loop.makePromise(of: Result<JSONValue?, Failure>.self)
+        let hasLeft = loop.makePromise(of: Void.self)
         loop.execute {
             let link = WorkerLink(options: options, on: loop, logger: logger)
             link.onConnectFailure = { promise.succeed(.failure(.unreachable("\($0)"))) }
@@ -125,9 +126,12 @@ private struct SingleCall: Sendable {
             let deadline = loop.scheduleTask(in: timeout) { promise.succeed(.failure(.timeout)) }
             promise.futureResult.whenComplete { _ in
                 deadline.cancel()
-                bound.value.stop()
+                bound.value.stop { hasLeft.succeed(()) }
             }
         }
-        return (try? await promise.futureResult.get()) ?? .failure(.timeout)
+        let outcome = (try? await promise.futureResult.get()) ?? .failure(.timeout)
+        // The process ends next: what nobody waits for must be with the engine by then.
+        try? await hasLeft.futureResult.get()
+        return outcome
     }
 }

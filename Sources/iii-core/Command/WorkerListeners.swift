@@ -69,6 +69,10 @@ final class WorkerListeners: @unchecked Sendable {
             listeners[id]?.entry = entry
             listener.settings.replace(with: EngineOptions(config: entry.effectiveConfig), on: engine.eventLoop)
         }
+        if let first = entries.first {
+            let options = EngineOptions(config: first.effectiveConfig)
+            engine.eventLoop.execute { [engine] in engine.optionsChanged(options) }
+        }
         return nil
     }
 

@@ -110,6 +110,14 @@ package final class Engine: @unchecked Sendable {
         }
     }
 
+    /// New settings of the first listener, whose limits of workers and calls hold for the whole engine.
+    package func optionsChanged(_ new: EngineOptions) {
+        options = new
+        registry.functions.maximumPerWorker = new.maximumFunctionsPerWorker
+        registry.triggers.maximumTriggersPerWorker = new.maximumTriggersPerWorker
+        registry.triggers.maximumTypesPerWorker = new.maximumTriggerTypesPerWorker
+    }
+
     /// The expanded configuration of an entry was set, changed, or (nil) removed.
     package func configurationChanged(_ name: String, _ config: JSONValue?) {
         entryConfigurations[name] = config

@@ -22,29 +22,26 @@ extension Engine {
         visibleFunctions(includeInternal: includeInternal, seesPrivileged: seesPrivileged).map(functionRow)
     }
 
-    func functionRow(_ record: FunctionRecord) -> [UInt8] {
+    /// `schemas` are the names under which the two formats are listed.
+    private func describe(_ record: FunctionRecord, schemas: (request: String, response: String)) -> JSONObjectText {
         let registration = record.current
         var row = JSONObjectText()
         row.set("function_id", .string(record.key.id))
         row.set("namespace", .string(record.key.namespace))
         row.set("worker_name", workerName(registration?.worker))
         row.set("description", JSONValue(registration?.description ?? record.builtin?.description))
-        row.set("request_format", raw: registration?.requestFormat)
-        row.set("response_format", raw: registration?.responseFormat)
+        row.set(schemas.request, raw: registration?.requestFormat)
+        row.set(schemas.response, raw: registration?.responseFormat)
         row.set("metadata", raw: registration?.metadata)
-        return row.finish()
+        return row
+    }
+
+    func functionRow(_ record: FunctionRecord) -> [UInt8] {
+        describe(record, schemas: ("request_format", "response_format")).finish()
     }
 
     func functionDetail(_ record: FunctionRecord) -> [UInt8] {
-        let registration = record.current
-        var row = JSONObjectText()
-        row.set("function_id", .string(record.key.id))
-        row.set("namespace", .string(record.key.namespace))
-        row.set("worker_name", workerName(registration?.worker))
-        row.set("description", JSONValue(registration?.description ?? record.builtin?.description))
-        row.set("request_schema", raw: registration?.requestFormat)
-        row.set("response_schema", raw: registration?.responseFormat)
-        row.set("metadata", raw: registration?.metadata)
+        var row = describe(record, schemas: ("request_schema", "response_schema"))
         let bound = registry.triggers.allTriggers.filter {
             $0.functionID == record.key.id && $0.namespace == record.key.namespace && !$0.isRejected
         }

@@ -89,7 +89,7 @@ package struct FunctionTable {
     private var namespaces: [String: ByteKeyedTable<FunctionRecord>] = [:]
     private var defaults = ByteKeyedTable<FunctionRecord>()
     /// Most functions one worker may register. Default 10 000.
-    package let maximumPerWorker: Int
+    package var maximumPerWorker: Int
 
     package init(maximumPerWorker: Int = 10_000) {
         self.maximumPerWorker = maximumPerWorker

@@ -111,8 +111,8 @@ package struct TriggerTable {
     private var byType: [String: Set<String>] = [:]
     private var nextSequence: UInt64 = 0
     /// Most triggers, and most trigger types, of one worker. Defaults 10 000 and 1 000.
-    package let maximumTriggersPerWorker: Int
-    package let maximumTypesPerWorker: Int
+    package var maximumTriggersPerWorker: Int
+    package var maximumTypesPerWorker: Int
 
     package init(maximumTriggersPerWorker: Int = 10_000, maximumTypesPerWorker: Int = 1_000) {
         self.maximumTriggersPerWorker = maximumTriggersPerWorker

@@ -127,9 +127,3 @@ package struct PendingInvocation {
         self.startedAt = startedAt
     }
 }
-
-/// How an engine-made call ended. The bytes are raw JSON, valid during the callback only; nil means no result.
-package enum CallOutcome {
-    case result(UnsafeRawBufferPointer?)
-    case failure(InvocationError)
-}

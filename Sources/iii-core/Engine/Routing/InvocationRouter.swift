@@ -451,14 +451,6 @@ extension ByteSpan {
 }
 
 extension ByteBuffer {
-    @inline(__always)
-    mutating func writeUUID(_ id: UUIDBits) {
-        writeWithUnsafeMutableBytes(minimumWritableBytes: UUIDBits.textLength) { target in
-            id.write(to: target.baseAddress.unsafelyUnwrapped.assumingMemoryBound(to: UInt8.self))
-            return UUIDBits.textLength
-        }
-    }
-
     /// Writes `name` and the member's bytes if it is present.
     @inline(__always)
     mutating func writeMember(_ name: StaticString, _ span: ByteSpan, of bytes: UnsafeRawBufferPointer) {

@@ -1,4 +1,5 @@
 import IIIConfiguration
+import IIIProtocol
 
 /// Decides what happens to one child: start, readiness, restart with back-off, stop (spec §29.2-§29.6).
 ///

@@ -61,9 +61,9 @@ extension SupervisorLoop {
         for warning in new.configuration.warnings { logs.log(4, "\(new.configuration.path ?? "configuration"): \(warning)") }
         let now = MonotonicClock.now
         let wanted = Set(new.children.map(\.name))
+        if managersDiffer { engineMoved(except: diff.changed, now) }
         for child in new.children where diff.changed.contains(child.name) { change(child, now) }
         for name in fleet.names where !wanted.contains(name) { execute(fleet.remove(name, now: now)) }
-        if managersDiffer { engineMoved(except: diff.changed, now) }
         for child in new.children where slots[child.name] == nil { admit(child) }
         logs.setNames(new.children.map(\.name))
         execute(fleet.start(now: now))
@@ -80,8 +80,9 @@ extension SupervisorLoop {
         } catch {
             logs.log(3, "reload: commands still reach this engine under its old port: \(error)")
         }
-        for child in plan.children where child.isPrivileged && !changed.contains(child.name) && fleet.children[child.name]?.isAlive == true
-        {
+        for child in plan.children where child.isPrivileged && !changed.contains(child.name) {
+            // One that is just stopping stays stopped, or dials the new address by itself.
+            guard let state = fleet.children[child.name]?.state, [.starting, .ready, .degraded].contains(state) else { continue }
             execute(fleet.handle(child.name, .restart("the engine has another address"), now: now))
         }
     }
