@@ -291,6 +291,7 @@ def standalone(core, name: str, *args, env=None):
     finally:
         process.kill()
         process.wait()
+        print((core.directory / f"{name}.log").read_text())
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """A raw protocol client and a fleet of real processes, for tests that look at the wire itself."""
 
 import contextlib
+import itertools
 import json
 import os
 import pathlib
@@ -21,10 +22,20 @@ BIN = pathlib.Path(os.environ.get("III_BIN_DIR", ROOT / ".build" / "release"))
 DEADLINE = 15.0
 
 
+def _ports():
+    """Every port once, each pytest worker in its own thousands, all below the range of ephemeral ports."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    ports = list(range(16000 + worker % 4 * 4000, 20000 + worker % 4 * 4000))
+    random.shuffle(ports)
+    return itertools.cycle(ports)
+
+
+_untaken = _ports()
+
+
 def free_port() -> int:
-    """Outside the range of ephemeral ports, so that no outgoing connection takes it before we listen on it."""
-    while True:
-        port = random.randrange(20000, 32000)
+    """A port that nobody listens on, that no outgoing connection gets, and that no other test is about to take."""
+    for port in _untaken:
         with socket.socket() as s, contextlib.suppress(OSError):
             s.bind(("127.0.0.1", port))
             return port
