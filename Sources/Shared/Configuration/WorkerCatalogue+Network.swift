@@ -22,6 +22,9 @@ extension WorkerCatalogue {
         "max_triggers_per_worker": .init(.count, default: 10000),
         "max_trigger_types_per_worker": .init(.count, default: 1000),
         "max_held_calls": .init(.count, default: 1024),
+        "max_channels_per_worker": .init(.count, default: 10000),
+        "channel_buffer_bytes": .init(.bytes, default: 16_777_216),
+        "channels_buffer_bytes": .init(.bytes, default: 268_435_456),
         "telemetry_buffer_bytes": .init(.bytes, default: 4_194_304),
         "invocation_policy": .init(.choice(["latest", "round_robin", "least_pending"]), default: "latest"),
     ])

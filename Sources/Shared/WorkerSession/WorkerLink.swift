@@ -49,7 +49,7 @@ public final class WorkerLink: @unchecked Sendable {
     private var generator = SystemRandomNumberGenerator()
     private let idPrefix = UInt64.random(in: .min ... .max)
     private var idCount: UInt64 = 0
-    private let coalescer: WriteCoalescer
+    let coalescer: WriteCoalescer
 
     public init(options: WorkerOptions, on eventLoop: any EventLoop, logger: Logger) {
         self.options = options
