@@ -84,7 +84,7 @@ let package = Package(
         .testTarget(name: "EngineTests", dependencies: ["IIIEngine", nioEmbedded], path: "Tests/EngineTests"),
         .testTarget(name: "WorkerTests", dependencies: ["IIIWorker", "IIIEngine", nioPosix], path: "Tests/WorkerTests"),
         .testTarget(
-            name: "HTTPGatewayTests", dependencies: ["IIIHTTPGateway", "IIIWorker", "IIICrypto", nioEmbedded],
+            name: "HTTPGatewayTests", dependencies: ["IIIHTTPGateway", "IIIWorker", "IIICrypto", "IIITransport", nioEmbedded],
             path: "Tests/HTTPGatewayTests"),
         .testTarget(name: "ArchitectureTests", path: "Tests/ArchitectureTests"),
     ],

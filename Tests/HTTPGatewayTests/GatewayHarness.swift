@@ -1,4 +1,5 @@
 import IIIProtocol
+import IIITransport
 import IIIWorker
 import Logging
 import NIOCore
@@ -53,6 +54,14 @@ final class FakeLink: FunctionLink {
     }
 
     func abandon(_ call: UUIDBits) { abandoned += 1 }
+
+    /// Sockets that were asked for. They never open; tests call their callbacks instead.
+    var opened: [(ref: ChannelRef, socket: ChannelSocket)] = []
+    private let coalescer = WriteCoalescer(eventLoop: EmbeddedEventLoop())
+
+    func makeChannelSocket() -> ChannelSocket { ChannelSocket(coalescer: coalescer) }
+
+    func open(_ ref: ChannelRef, with socket: ChannelSocket) { opened.append((ref, socket)) }
 
     /// The oldest call that is not answered yet.
     func next() -> Call { calls.removeFirst() }

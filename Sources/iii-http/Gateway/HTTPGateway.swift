@@ -54,8 +54,15 @@ public final class HTTPGateway: CoreWorker {
             unregister: { [self] triggerID in unregister(triggerID) })
     }
 
-    /// The gateway offers no functions; the routes it was told about are complete when the barrier comes back.
-    public func registerFunctions(on link: WorkerLink) { awaitReplay(link) }
+    /// One private function: the core tells of channels that functions open. The routes are complete when the barrier comes back.
+    public func registerFunctions(on link: WorkerLink) {
+        link.registerFunction(channelOpenedFunction, description: "A channel of a request was opened") { [self] call in
+            channelOpened(call.data)
+            call.reply(nil)
+        }
+        announceReferences(link)
+        awaitReplay(link)
+    }
 
     public func linkStateChanged(isConnected: Bool) {
         guard isConnected else {
@@ -63,6 +70,7 @@ public final class HTTPGateway: CoreWorker {
             return
         }
         guard hasConnectedBefore else { return }
+        announceReferences(context.link)
         generation += 1
         let replayed = generation
         let bound = NIOLoopBound(self, eventLoop: context.eventLoop)
@@ -105,6 +113,26 @@ public final class HTTPGateway: CoreWorker {
         for route in core.routes.removeRoutes(registeredBefore: generation) {
             context.logger.info("Unregistering router \(route.method.name):\(route.pattern.key)")
         }
+    }
+
+    // MARK: Channels
+
+    private var channelOpenedFunction: String { "builtin::\(context.name)::channel_opened" }
+
+    /// From now on the core takes the references of this process for genuine (design.md §3).
+    private func announceReferences(_ link: WorkerLink) {
+        let input: JSONValue = ["prefix": .string(core.references.prefix), "function_id": .string(channelOpenedFunction)]
+        link.call("core::channels::announce", writeData: { $0.writeBytes(input.bytes) }) { [logger = context.logger] outcome in
+            guard case .failure(let error) = outcome, error.code != ErrorCode.disconnected.rawValue else { return }
+            logger.error("bodies cannot be streamed: the core does not take channel references", metadata: ["error": "\(error)"])
+        }
+    }
+
+    private func channelOpened(_ event: JSONValue) {
+        guard let ref = ChannelRef(json: event), !core.channelOpened(ref) else { return }
+        // The request is over: whoever came late must not wait for the other end.
+        let input: JSONValue = ["channel_ids": [.string(ref.channelID)]]
+        context.link.call("core::channels::retire", action: .void, writeData: { $0.writeBytes(input.bytes) }) { _ in }
     }
 
     // MARK: Listening

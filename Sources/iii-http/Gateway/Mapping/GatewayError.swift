@@ -15,6 +15,8 @@ package enum GatewayError: Error, Equatable, Sendable {
     /// The handler answered with something that cannot be sent.
     case invalidResponse(errorID: String)
     case deadlineExceeded
+    /// The handler returned nothing and its response channel broke before the first byte.
+    case streamLost
     /// The concurrency limit and its queue are full.
     case overloaded
     /// The link to the core is down.
@@ -31,6 +33,7 @@ package enum GatewayError: Error, Equatable, Sendable {
         case .conditionNotMet: 422
         case .headersTooLarge: 431
         case .functionFailed, .invalidResponse: 500
+        case .streamLost: 502
         case .overloaded, .coreUnavailable: 503
         case .deadlineExceeded: 504
         }
@@ -78,6 +81,7 @@ package enum GatewayError: Error, Equatable, Sendable {
         case .functionFailed(_, let message, _): message
         case .invalidResponse: "internal server error"
         case .deadlineExceeded: "Request deadline exceeded"
+        case .streamLost: "The response stream was lost"
         case .overloaded: "Too many concurrent requests"
         case .coreUnavailable: "Engine unavailable"
         }
@@ -96,6 +100,7 @@ package enum GatewayError: Error, Equatable, Sendable {
         case .functionFailed(let code, _, _): code
         case .invalidResponse: "INTERNAL_ERROR"
         case .deadlineExceeded: "DEADLINE_EXCEEDED"
+        case .streamLost: "STREAM_LOST"
         case .overloaded: "OVERLOADED"
         case .coreUnavailable: "ENGINE_UNAVAILABLE"
         }

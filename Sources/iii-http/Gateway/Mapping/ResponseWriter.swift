@@ -13,6 +13,9 @@ struct ResponseWriter {
         /// Whether the connection ends with this response.
         var closes = false
         var origin: String?
+        /// A streamed body follows the head; in chunks unless the end of the connection ends it.
+        var isStreamed = false
+        var isChunked: Bool { isStreamed && !isHTTP10 }
     }
 
     let cors: CORSPolicy
@@ -60,6 +63,48 @@ struct ResponseWriter {
         buffer.writeBytes(date.line)
         cors.writeHeaders(origin: form.origin, to: &buffer)
         finish(204, form, bodyByteCount: 0, to: &buffer) { _ in }
+    }
+
+    // MARK: Streamed responses
+
+    /// The head of a response whose body comes through a channel; notes in `form` whether a body may follow at all.
+    func writeStreamHead(_ status: Int, _ headers: [UInt8], _ form: inout Form, to buffer: inout ByteBuffer) {
+        form.isStreamed = Self.mayHaveBody(status) && !form.isHead
+        if form.isStreamed, form.isHTTP10 { form.closes = true }
+        writeCollectedHead(status, headers, form, to: &buffer)
+        if form.isChunked { buffer.writeStaticString("transfer-encoding: chunked\r\n") }
+        writeConnection(form, to: &buffer)
+        buffer.writeStaticString("\r\n")
+    }
+
+    /// A stream that ended without a byte.
+    func writeEmptyStream(_ status: Int, _ headers: [UInt8], _ form: Form, to buffer: inout ByteBuffer) {
+        writeCollectedHead(status, headers, form, to: &buffer)
+        finish(status, form, bodyByteCount: 0, to: &buffer) { _ in }
+    }
+
+    private func writeCollectedHead(_ status: Int, _ text: [UInt8], _ form: Form, to buffer: inout ByteBuffer) {
+        writeStatusLine(status, to: &buffer)
+        var headers = ResponseHeaders(cors: cors)
+        text.withUnsafeBytes { headers.write($0, to: &buffer) }
+        if !headers.hasDate { buffer.writeBytes(date.line) }
+        cors.writeHeaders(origin: form.origin, to: &buffer)
+    }
+
+    /// `bytes` must not be empty: an empty chunk would end the body.
+    func writeChunk(_ bytes: UnsafeRawBufferPointer, _ form: Form, to buffer: inout ByteBuffer) {
+        guard form.isChunked else {
+            buffer.writeBytes(bytes)
+            return
+        }
+        buffer.writeString(String(bytes.count, radix: 16))
+        buffer.writeStaticString("\r\n")
+        buffer.writeBytes(bytes)
+        buffer.writeStaticString("\r\n")
+    }
+
+    func writeStreamEnd(_ form: Form, to buffer: inout ByteBuffer) {
+        if form.isChunked { buffer.writeStaticString("0\r\n\r\n") }
     }
 
     // MARK: The gateway's own answers
@@ -120,12 +165,16 @@ struct ResponseWriter {
             buffer.writeDecimal(bodyByteCount)
             buffer.writeStaticString("\r\n")
         }
+        writeConnection(form, to: &buffer)
+        buffer.writeStaticString("\r\n")
+        if Self.mayHaveBody(status), !form.isHead { writeBody(&buffer) }
+    }
+
+    private func writeConnection(_ form: Form, to buffer: inout ByteBuffer) {
         if form.closes {
             buffer.writeStaticString("connection: close\r\n")
         } else if form.isHTTP10 {
             buffer.writeStaticString("connection: keep-alive\r\n")
         }
-        buffer.writeStaticString("\r\n")
-        if Self.mayHaveBody(status), !form.isHead { writeBody(&buffer) }
     }
 }

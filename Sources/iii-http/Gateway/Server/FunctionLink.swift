@@ -17,6 +17,10 @@ package protocol FunctionLink: AnyObject, SendableMetatype {
 
     /// Forgets a call: its completion will not run.
     func abandon(_ call: UUIDBits)
+
+    /// A socket for one end of a channel, to be given its callbacks before `open`.
+    func makeChannelSocket() -> ChannelSocket
+    func open(_ ref: ChannelRef, with socket: ChannelSocket)
 }
 
 extension WorkerLink: FunctionLink {

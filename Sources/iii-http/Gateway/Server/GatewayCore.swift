@@ -1,3 +1,5 @@
+import IIICrypto
+import IIIProtocol
 import IIIWorker
 import Logging
 import NIOCore
@@ -24,7 +26,7 @@ final class GatewayCore<Link: FunctionLink> {
     private(set) var lingerTimers: DeadlineQueue<HTTPConnection<Link>>
 
     private(set) var isDraining = false
-    private var connections: [ObjectIdentifier: HTTPConnection<Link>] = [:]
+    var slots = ConnectionSlots<HTTPConnection<Link>>()
     private var onDrained: (() -> Void)?
 
     private var limit: ConcurrencyLimit<HTTPConnection<Link>>
@@ -55,25 +57,31 @@ final class GatewayCore<Link: FunctionLink> {
 
     // MARK: Connections
 
-    var connectionCount: Int { connections.count }
+    var connectionCount: Int { slots.count }
 
-    /// False when the gateway has as many connections as it may have.
-    func opened(_ connection: HTTPConnection<Link>) -> Bool {
-        guard connections.count < configuration.maximumConnections else { return false }
-        connections[ObjectIdentifier(connection)] = connection
-        return true
+    /// The slot of a new connection; nil when the gateway has as many as it may have.
+    func opened(_ connection: HTTPConnection<Link>) -> Int? {
+        slots.count < configuration.maximumConnections ? slots.take(connection) : nil
     }
 
-    func closed(_ connection: HTTPConnection<Link>) {
-        connections[ObjectIdentifier(connection)] = nil
+    func closed(_ slot: Int) {
+        slots.release(slot)
         reportIfDrained()
+    }
+
+    /// A function has opened a channel that was minted here. False when its exchange is over or does not want it.
+    func channelOpened(_ ref: ChannelRef) -> Bool {
+        guard let reference = ChannelReference(channelID: ref.channelID), let connection = slots[token: reference.token] else {
+            return false
+        }
+        return connection.channelOpened(ref, reference.end)
     }
 
     /// Closes idle connections, lets requests in flight finish until `deadline`, then tears down what is left.
     func drain(deadline: NIODeadline, completion: @escaping () -> Void) {
         isDraining = true
         onDrained = completion
-        for connection in Array(connections.values) { connection.drain() }
+        for connection in slots.connections { connection.drain() }
         reportIfDrained()
         guard onDrained != nil else { return }
         let bound = NIOLoopBound(self, eventLoop: eventLoop)
@@ -81,13 +89,12 @@ final class GatewayCore<Link: FunctionLink> {
     }
 
     private func abort() {
-        for connection in Array(connections.values) { connection.abort() }
-        connections.removeAll()
+        for connection in slots.connections { connection.abort() }
         reportIfDrained()
     }
 
     private func reportIfDrained() {
-        guard isDraining, connections.isEmpty, let completion = onDrained else { return }
+        guard isDraining, slots.count == 0, let completion = onDrained else { return }
         onDrained = nil
         completion()
     }

@@ -11,7 +11,7 @@ extension HTTPConnection {
         exchange &+= 1
         hasRequestEnded = false
         hasSentContinue = false
-        discardedBytes = 0
+        receivedBytes = 0
         timer.cancel()
         form = ResponseWriter.Form(
             isHead: head.method == .HEAD, isHTTP10: head.version.minor == 0, closes: !head.isKeepAlive || head.method == .CONNECT)
@@ -56,33 +56,37 @@ extension HTTPConnection {
         }
         request = RoutedRequest(head: head, target: target, match: match)
         gateway.requestTimers.start(timer)
-        if facts.expectsContinue, facts.hasBody {
-            hasSentContinue = true
-            output.writeStaticString(ResponseWriter.continueLine)
-            scheduleFlush()
+        // Only JSON is part of the payload; other bodies are asked for when the function opens their channel (§7.2).
+        if facts.isJSON {
+            phase = .collecting
+            sendContinueIfExpected()
+        } else {
+            admit()
         }
-        // Only JSON is part of the payload; other bodies belong to the request-body channel and are not waited for (§7.2).
-        if facts.isJSON { phase = .collecting } else { admit() }
+    }
+
+    func sendContinueIfExpected() {
+        guard let facts, facts.expectsContinue, facts.hasBody, !hasSentContinue, receivedBytes == 0 else { return }
+        hasSentContinue = true
+        output.writeStaticString(ResponseWriter.continueLine)
+        scheduleFlush()
     }
 
     func bodyReceived(_ bytes: ByteBuffer) {
-        guard phase == .collecting else {
-            discardedBytes += bytes.readableBytes
-            guard phase == .answered else { return }
+        receivedBytes += bytes.readableBytes
+        if phase == .answered {
             // The response is out: a moderate rest is discarded so that keep-alive survives, an endless one is cut.
-            if discardedBytes > gateway.configuration.bodyLimit { beginClosing() } else { gateway.idleTimers.start(timer) }
-            return
-        }
-        let collected = request?.body?.readableBytes ?? 0
-        guard collected + bytes.readableBytes <= gateway.configuration.bodyLimit else {
+            if receivedBytes > gateway.configuration.bodyLimit { beginClosing() } else { gateway.idleTimers.start(timer) }
+        } else if phase == .collecting, receivedBytes > gateway.configuration.bodyLimit {
             fail(.payloadTooLarge, closes: true)
-            return
+        } else {
+            makeUpload().received(bytes)
         }
-        if collected == 0 { request?.body = bytes } else { request?.body?.writeImmutableBuffer(bytes) }
     }
 
     func endReceived() {
         hasRequestEnded = true
+        upload?.completed()
         switch phase {
         case .collecting: bodyCompleted()
         case .answered: finishExchange()
@@ -91,12 +95,13 @@ extension HTTPConnection {
     }
 
     private func bodyCompleted() {
-        if let body = request?.body, !body.withUnsafeReadableBytes({ JSONText.isValid($0) }) {
-            if gateway.configuration.rejectsInvalidJSON {
+        if let body = upload?.waiting {
+            if body.withUnsafeReadableBytes({ JSONText.isValid($0) }) {
+                request?.body = body
+            } else if gateway.configuration.rejectsInvalidJSON {
                 fail(.badRequest("the body is not valid JSON"))
                 return
             }
-            request?.body = nil
         }
         admit()
     }
@@ -142,10 +147,9 @@ extension HTTPConnection {
         guard let request else { return }
         let route = request.match.route
         let exchange = exchange
-        gateway.references.advance(deadline: gateway.referenceDeadline())
+        guard let slot else { return }
+        gateway.references.advance(token: gateway.slots.makeToken(slot), deadline: gateway.referenceDeadline())
         let references = gateway.references
-        // The payload is written during the call; the body need not be kept beside the frame that carries it.
-        self.request?.body = nil
         call = gateway.link.invoke(
             route.functionID, traceparent: facts?.traceparent, baggage: facts?.baggage, metadata: route.metadata,
             writeData: { RequestWriter.writeHandlerPayload(request, references: references, to: &$0) },
@@ -158,14 +162,22 @@ extension HTTPConnection {
         switch outcome {
         case .failure(let error): functionFailed(error, "handler")
         case .result(let text):
-            guard let text, !text.elementsEqual("null".utf8) else {
+            if let text, !text.elementsEqual("null".utf8) {
+                if !hold(text) { respond(result: text) }
+            } else if isDownloadLost {
+                fail(.streamLost)
+            } else if download != nil {
+                phase = .waiting
+            } else {
                 phase = .grace
                 gateway.graceTimers.start(timer)
-                return
             }
-            prepareResponse()
-            if gateway.writer.writeResult(text, form, to: &output) { responseWritten() } else { resultRejected() }
         }
+    }
+
+    func respond(result text: UnsafeRawBufferPointer) {
+        prepareResponse()
+        if gateway.writer.writeResult(text, form, to: &output) { responseWritten() } else { resultRejected() }
     }
 
     private func resultRejected() {
@@ -207,28 +219,29 @@ extension HTTPConnection {
         respond { gateway.writer.writeError(error, form, to: &$0) }
     }
 
-    private func respond(_ write: (inout ByteBuffer) -> Void) {
+    func respond(_ write: (inout ByteBuffer) -> Void) {
         prepareResponse()
         write(&output)
         responseWritten()
     }
 
-    private func prepareResponse() {
+    func prepareResponse() {
         gateway.writer.date.update(now: HTTPDate.now().seconds)
         if gateway.isDraining { form.closes = true }
         guard !hasRequestEnded, let facts else { return }
         // Nobody knows whether a client that still waits for `100 Continue` will send its body after all.
         if facts.expectsContinue, facts.hasBody, !hasSentContinue { form.closes = true }
-        if let length = facts.contentLength, length - discardedBytes > gateway.configuration.bodyLimit { form.closes = true }
+        if let length = facts.contentLength, length - receivedBytes > gateway.configuration.bodyLimit { form.closes = true }
     }
 
-    private func responseWritten() {
+    func responseWritten() {
         let wasQueued = phase == .queued
         phase = .answered
         exchange &+= 1
         request = nil
-        discardedBytes = 0
+        receivedBytes = 0
         timer.cancel()
+        releaseChannels()
         scheduleFlush()
         if wasQueued { gateway.withdraw(self) } else { givePlaceBack() }
         if hasRequestEnded {
@@ -237,6 +250,7 @@ extension HTTPConnection {
             beginClosing()
         } else {
             gateway.idleTimers.start(timer)
+            resumeReading()
         }
     }
 

@@ -20,10 +20,14 @@ final class HTTPConnection<Link: FunctionLink>: ChannelDuplexHandler {
         case collecting
         /// Waits for a place of the concurrency limit. Next: `calling`, `answered`.
         case queued
-        /// Condition or handler is being called. Next: `grace`, `answered`.
+        /// Condition or handler is being called. Next: `grace`, `waiting`, `streaming`, `answered`.
         case calling
-        /// The handler returned nothing and may still open the response channel. Next: `answered`.
+        /// The handler returned nothing and may still open the response channel. Next: `waiting`, `answered`.
         case grace
+        /// The handler returned nothing and has opened the response channel, which decides. Next: `streaming`, `answered`.
+        case waiting
+        /// The head of a streamed response is out and its body follows. Next: `answered`, `closing`.
+        case streaming
         /// The response is written; what is left of the request is discarded. Next: `idle`, `closing`.
         case answered
         /// The last response is on its way out; input is discarded. Final.
@@ -45,13 +49,23 @@ final class HTTPConnection<Link: FunctionLink>: ChannelDuplexHandler {
     var hasRequestEnded = true
     var holdsPlace = false
     var hasSentContinue = false
-    var discardedBytes = 0
+    var receivedBytes = 0
+
+    /// This connection's place among the gateway's; nil when there was none left.
+    var slot: Int?
+    /// The request body on its way to the function.
+    var upload: RequestBodyPump?
+    var isUploadOpen = false
+    /// The response channel, once the handler has opened it.
+    var download: ResponseStream?
+    /// It broke before a byte of it was sent on.
+    var isDownloadLost = false
 
     /// Parts that arrived while the request before them was still in work.
     private var parts = CircularBuffer<HTTPServerRequestPart>()
     private var isProcessing = false
     private var isReadWanted = false
-    private var isWritable = true
+    private(set) var isWritable = true
     private var sawPart = false
     private var hasPartialHead = false
     /// The decoder failed behind requests that are still to be answered.
@@ -84,7 +98,8 @@ final class HTTPConnection<Link: FunctionLink>: ChannelDuplexHandler {
 
     private func opened() {
         gateway.headTimers.start(timer)
-        if gateway.isDraining || !gateway.opened(self) { failOutsideRequest(.overloaded) }
+        if !gateway.isDraining { slot = gateway.opened(self) }
+        if slot == nil { failOutsideRequest(.overloaded) }
     }
 
     func channelInactive(context: ChannelHandlerContext) {
@@ -109,12 +124,13 @@ final class HTTPConnection<Link: FunctionLink>: ChannelDuplexHandler {
         if phase == .queued { gateway.withdraw(self) } else { givePlaceBack() }
         phase = .closing
         timer.cancel()
+        releaseChannels()
         // A call that is never answered keeps this object: it must not keep buffers with it.
         parts = CircularBuffer()
         output = ByteBuffer()
         request = nil
         facts = nil
-        gateway.closed(self)
+        if let slot { gateway.closed(slot) }
     }
 
     /// The gateway drains: an idle connection is closed now, a busy one after its response.
@@ -159,10 +175,22 @@ final class HTTPConnection<Link: FunctionLink>: ChannelDuplexHandler {
             deferredError = nil
             failOutsideRequest(error)
         }
-        if isReadWanted, isWritable {
-            isReadWanted = false
-            context?.read()
-        }
+        resumeReading()
+    }
+
+    /// Reads on if that was asked for and nothing stands against it any more.
+    func resumeReading() {
+        guard isReadWanted, mayRead else { return }
+        isReadWanted = false
+        context?.read()
+    }
+
+    /// While a body is on its way its pump decides, afterwards whether the client takes its responses.
+    private var mayRead: Bool {
+        if phase == .closing { return true }
+        guard parts.isEmpty else { return false }
+        if !hasRequestEnded, let upload, phase != .collecting { return !upload.isFull }
+        return isWritable
     }
 
     func channelReadComplete(context: ChannelHandlerContext) {
@@ -177,11 +205,12 @@ final class HTTPConnection<Link: FunctionLink>: ChannelDuplexHandler {
     }
 
     func read(context: ChannelHandlerContext) {
-        if phase == .closing || (parts.isEmpty && isWritable) { context.read() } else { isReadWanted = true }
+        if mayRead { context.read() } else { isReadWanted = true }
     }
 
     func channelWritabilityChanged(context: ChannelHandlerContext) {
         isWritable = context.channel.isWritable
+        streamWritabilityChanged(isWritable)
         if isWritable { processWaitingParts() }
         context.fireChannelWritabilityChanged()
     }
