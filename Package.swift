@@ -75,7 +75,8 @@ let package = Package(
         // Tests
         .testTarget(name: "ProtocolTests", dependencies: ["IIIProtocol"], path: "Tests/ProtocolTests"),
         .testTarget(
-            name: "TransportTests", dependencies: ["IIITransport", "IIIProtocol", nioEmbedded, nioPosix], path: "Tests/TransportTests"),
+            name: "TransportTests", dependencies: ["IIITransport", "IIIProtocol", "IIICrypto", nioEmbedded, nioPosix],
+            path: "Tests/TransportTests"),
         .testTarget(name: "ConfigurationTests", dependencies: ["IIIConfiguration"], path: "Tests/ConfigurationTests"),
         .testTarget(
             name: "SupervisionTests",

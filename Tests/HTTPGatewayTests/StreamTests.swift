@@ -70,6 +70,9 @@ import Testing
         #expect(client.received() == "", "what was written before is not known yet")
         write(socket, "x")
         #expect(client.response().status == 200)
+        socket.onCaughtUp?()
+        socket.onEnd?(.complete)
+        #expect(client.received() == "0\r\n\r\n")
     }
 
     @Test func theReturnValueWinsOverControlMessages() throws {
@@ -78,17 +81,21 @@ import Testing
         call.answer(#"{"status_code":202}"#)
         write(socket, #"{"type":"set_status","status_code":201}"#, isText: true)
         socket.onCaughtUp?()
+        harness.loop.advanceTime(by: ResponseStream.settleTime)
         #expect(client.response().status == 202)
         #expect(!harness.core.channelOpened(try ref(call, "request_body")), "the exchange is over")
     }
 
-    @Test func aReturnValueThatComesLaterDecidesAtOnce() throws {
+    @Test func bytesOnTheirWayWhenTheReturnValueComesStillWin() throws {
         let (client, call) = try begin()
         let socket = try openResponse(call)
         write(socket, #"{"type":"set_status","status_code":201}"#, isText: true)
         socket.onCaughtUp?()
         call.answer(#"{"status_code":202}"#)
-        #expect(client.response().status == 202)
+        write(socket, "x")
+        harness.loop.advanceTime(by: ResponseStream.settleTime)
+        let response = client.response()
+        #expect(response.status == 201 && response.body == "1\r\nx\r\n")
     }
 
     @Test func aWriterThatComesWithinTheGraceIsWaitedFor() throws {

@@ -291,25 +291,34 @@ open class WebSocketConnection: ChannelInboundHandler, RemovableChannelHandler {
         if role == .server { open() }
     }
 
+    public func channelActive(context: ChannelHandlerContext) {
+        if role == .server { open() }
+        context.fireChannelActive()
+    }
+
     func open() {
         guard let context, context.channel.isActive, phase == .idle else { return }
         phase = .open
         lastInbound = .now()
         connectionOpened()
+        guard var buffer = partial else { return }
+        partial = nil
+        process(&buffer)
+        keepRest(of: &buffer)
     }
 
     public func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        if phase == .idle { open() }
         var incoming = unwrapInboundIn(data)
         lastInbound = .now()
-        if var buffer = partial {
+        if phase == .idle {
+            // Frames that came with the upgrade response, while the HTTP decoder still stands between us and the socket: an
+            // answer to them would run into it.
+            partial.setOrWriteBuffer(&incoming)
+        } else if var buffer = partial {
             partial = nil
             buffer.writeBuffer(&incoming)
             process(&buffer)
-            if buffer.readableBytes > 0 && phase != .closed {
-                buffer.discardReadBytes()
-                partial = buffer
-            }
+            keepRest(of: &buffer)
         } else {
             // NIO keeps a reference to its read buffer, so unmasking in place would copy it; copy into warm memory instead.
             var buffer = ByteBuffer()
@@ -324,6 +333,12 @@ open class WebSocketConnection: ChannelInboundHandler, RemovableChannelHandler {
             }
             swap(&buffer, &coalescer.scratch)
         }
+    }
+
+    private func keepRest(of buffer: inout ByteBuffer) {
+        guard buffer.readableBytes > 0 && phase != .closed else { return }
+        buffer.discardReadBytes()
+        partial = buffer
     }
 
     /// Takes every whole frame off the front of `buffer`.

@@ -1,10 +1,14 @@
 import IIIProtocol
 import IIIWorker
+import NIOCore
 
 /// A response that its function writes through the channel (http.md §10.3): the head as collected so far, and the socket.
 ///
 /// Confined to the gateway's event loop.
 final class ResponseStream {
+    /// How long a return value waits for bytes that the function has written before it.
+    static let settleTime = TimeAmount.milliseconds(25)
+
     let socket: ChannelSocket
     /// Integers from 200 to 599 are taken, the last one counts. Default 200.
     private(set) var status = 200

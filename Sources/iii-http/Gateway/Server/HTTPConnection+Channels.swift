@@ -59,7 +59,7 @@ extension HTTPConnection {
         }
         socket.onCaughtUp = { [unowned self] in
             stream.hasCaughtUp = true
-            deliverHeldResult()
+            settleHeldResult()
         }
         socket.onEnd = { [unowned self] ending in downloadEnded(ending) }
         gateway.link.open(ChannelRef(channelID: ref.channelID, accessKey: ref.accessKey, direction: .read), with: socket)
@@ -68,11 +68,23 @@ extension HTTPConnection {
         gateway.requestTimers.start(timer)
     }
 
-    /// A return value that came before all that had been written is known: bytes written earlier win over it (§10.1).
+    /// A return value beside an open response channel waits: bytes that were written before it win over it (§10.1), and they
+    /// come by another socket.
     func hold(_ text: UnsafeRawBufferPointer) -> Bool {
-        guard let download, !download.hasCaughtUp else { return false }
+        guard let download else { return false }
         download.heldResult = Array(text)
+        settleHeldResult()
         return true
+    }
+
+    /// Once we have all that waited in the engine, only what is still between the function and the engine can be missing.
+    private func settleHeldResult() {
+        guard let download, download.hasCaughtUp, download.heldResult != nil, let loop = context?.eventLoop else { return }
+        let held = NIOLoopBound((self, exchange), eventLoop: loop)
+        loop.scheduleTask(in: ResponseStream.settleTime) {
+            let (connection, exchange) = held.value
+            if connection.exchange == exchange { connection.deliverHeldResult() }
+        }
     }
 
     private func deliverHeldResult() {
@@ -93,6 +105,8 @@ extension HTTPConnection {
 
     private func beginStream() {
         guard let download else { return }
+        // Bytes were written before the handler returned: its value does not count any more.
+        download.heldResult = nil
         abandonCall()
         prepareResponse()
         gateway.writer.writeStreamHead(download.status, download.headersText, &form, to: &output)
