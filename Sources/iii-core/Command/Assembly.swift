@@ -40,6 +40,7 @@ final class Assembly: @unchecked Sendable {
                 eventLoop: group.next(), options: options, version: engineVersion,
                 channelKey: SecureBytes.hex(SecureBytes.random(count: 32)),
                 secrets: secrets, fleet: fleetHooks(), logger: Logger(label: "iii-core"))
+            engine.expectEntries(plan.configuration.entries.map(\.id))
             let listeners = WorkerListeners(engine: engine)
             var activation = SocketActivation(environment: environment, pid: getpid())
             try listeners.open(plan.workerManagers, inherited: activation.takeWorkerListener())
