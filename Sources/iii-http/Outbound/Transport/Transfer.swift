@@ -167,7 +167,11 @@ final class Transfer {
 
     func outcome(_ code: CURLcode) -> TransferOutcome {
         if let ownFailure { return .failed(ownFailure) }
-        if code == CURLE_OK { return .response(status: iii_curl_response_code(handle), reason: reason, body: received) }
+        if code == CURLE_OK {
+            // libcurl is content with a connection that ends within the head.
+            guard isHeadComplete else { return .failed(TransferFailure(.request, "the connection ended within the response's head")) }
+            return .response(status: iii_curl_response_code(handle), reason: reason, body: received)
+        }
         let detail = errorText.pointee == 0 ? String(cString: curl_easy_strerror(code)) : String(cString: errorText)
         let stage: TransferFailure.Stage = isHeadComplete ? .response : .request
         switch code {
