@@ -91,7 +91,8 @@ let package = Package(
             name: "HTTPGatewayTests", dependencies: ["IIIHTTPGateway", "IIIWorker", "IIICrypto", nioEmbedded],
             path: "Tests/HTTPGatewayTests"),
         .testTarget(
-            name: "HTTPFunctionsTests", dependencies: ["IIIHTTPFunctions", "IIICrypto", "IIIProtocol", nioPosix], path: "Tests/HTTPFunctionsTests"),
+            name: "HTTPFunctionsTests", dependencies: ["IIIHTTPFunctions", "IIICrypto", "IIIProtocol", nioPosix],
+            path: "Tests/HTTPFunctionsTests"),
         .testTarget(name: "ArchitectureTests", path: "Tests/ArchitectureTests"),
     ],
     swiftLanguageModes: [.v6]

@@ -659,3 +659,40 @@ def test_tls_of_an_unknown_authority_is_refused(tmp_path, authority):
             assert error["code"] == "http_request_failed" and "certificate" in error["message"], error
             assert not remote.requests
         wire.close()
+
+
+def test_the_contract_is_closed_to_workers(core, worker, caller, remote):
+    function = declare(worker, remote.url("/mine"))
+    assert caller.call(function, {}) == {"ok": True}
+    definition = {"function_id": function, "namespace": "default", "invocation": {"url": remote.url("/stolen")}}
+    for contract in ("register_function", "unregister_function", "drain"):
+        assert caller.error_of(f"builtin::iii-http-functions::{contract}", definition)["code"] == "function_not_found"
+    for contract in ("attach", "detach"):
+        assert caller.error_of(f"core::http_functions::{contract}", {})["code"] == "function_not_found"
+    assert caller.call(function, {}) == {"ok": True} and not remote.seen("/stolen")
+
+
+def test_the_secret_of_the_built_in_is_no_token(core, worker, remote):
+    function = declare(worker, remote.url(), auth={"type": "bearer", "token_key": "III_BUILTIN_TOKEN"})
+    assert "token_not_found" in wait_refused(core, function)
+
+
+def test_a_stop_abandons_what_outlives_the_grace(tmp_path):
+    with running(tmp_path, workers=[{**entry(), "stop_timeout_ms": 2000}]) as core, raw(lambda c, d: c.recv(1)) as server:
+        wire = core.connect()
+        call = wire.invoke(declare(wire, server.url(), timeout_ms=60000), {})
+        wait_for(lambda: server.served == 1, "the call is under way")
+        core.cli("stop", "iii-http-functions")
+        error = wire.result_of(call)["error"]
+        assert error["code"] == "http_request_failed" and "is stopping" in error["message"], error
+        wire.close()
+
+
+def test_proxies_of_the_environment(tmp_path, remote):
+    """Honoured only without address checks: a proxy would connect to an address that nobody has checked."""
+    environment = {"http_proxy": remote.url(), "no_proxy": "", "NO_PROXY": ""}
+    with running(tmp_path, workers=[entry()], env=environment) as core:
+        wire = core.connect()
+        assert wire.call(declare(wire, "http://localhost:1/through"), {}) == {"ok": True}
+        assert remote.seen("http://localhost:1/through")
+        wire.close()

@@ -100,8 +100,10 @@ import Testing
 
     @Test(arguments: [
         (#"{"a":1}"#, #"{"a":1}"#), ("null", "null"), ("", ""), (#"{"access_key":"k"}"#, #"{"access_key":"k"}"#),
-        (#"{"body":{"channel_id":"c","access_key":"k","direction":"read"},"n":[9007199254740993, 1.0]}"#,
-            #"{"body":{"channel_id":"c","direction":"read"},"n":[9007199254740993,1.0]}"#),
+        (
+            #"{"body":{"channel_id":"c","access_key":"k","direction":"read"},"n":[9007199254740993, 1.0]}"#,
+            #"{"body":{"channel_id":"c","direction":"read"},"n":[9007199254740993,1.0]}"#
+        ),
         (#"[{"access_key":"k","channel_id":"c","direction":"write"}, {}]"#, #"[{"channel_id":"c","direction":"write"},{}]"#),
         (#"{"x":[{"y":{"channel_id":"c","\u0061ccess_key":"k","direction":"r"}}]}"#, #"{"x":[{"y":{"channel_id":"c","direction":"r"}}]}"#),
         (#"{"t":"access_key","z":[ ]}"#, #"{"t":"access_key","z":[]}"#),

@@ -25,16 +25,17 @@ import Testing
         #expect(error.code == "invalid_response")
     }
 
-    @Test(arguments: [
-        (502, #"{"error":{"code":"X","message":"m"}}"#, "", "X", "m"),
-        (500, #"{"error":{"code":1}}"#, "", "http_error", "HTTP request failed"),
-        (500, #"{"error":"boom"}"#, "", "http_error", "HTTP request failed"),
-        (500, #"{"error":{"message":"only"}}"#, "", "http_error", "only"),
-        (400, "oops", "", "http_error", "HTTP 400 Bad Request"), (400, "", "Very Bad", "http_error", "HTTP 400 Very Bad"),
-        (422, #"{"detail":1}"#, "", "http_error", "HTTP 422 Unprocessable Entity"), (599, "", "", "http_error", "HTTP 599"),
-        (302, "", "Found", "http_error", "HTTP 302 Found"), (301, "<a>", "", "http_error", "HTTP 301 Moved Permanently"),
-        (302, #"{"error":{"code":"X","message":"m"}}"#, "", "X", "m"),
-    ] as [(Int, String, String, String, String)])
+    @Test(
+        arguments: [
+            (502, #"{"error":{"code":"X","message":"m"}}"#, "", "X", "m"),
+            (500, #"{"error":{"code":1}}"#, "", "http_error", "HTTP request failed"),
+            (500, #"{"error":"boom"}"#, "", "http_error", "HTTP request failed"),
+            (500, #"{"error":{"message":"only"}}"#, "", "http_error", "only"),
+            (400, "oops", "", "http_error", "HTTP 400 Bad Request"), (400, "", "Very Bad", "http_error", "HTTP 400 Very Bad"),
+            (422, #"{"detail":1}"#, "", "http_error", "HTTP 422 Unprocessable Entity"), (599, "", "", "http_error", "HTTP 599"),
+            (302, "", "Found", "http_error", "HTTP 302 Found"), (301, "<a>", "", "http_error", "HTTP 301 Moved Permanently"),
+            (302, #"{"error":{"code":"X","message":"m"}}"#, "", "X", "m"),
+        ] as [(Int, String, String, String, String)])
     func errors(_ status: Int, _ body: String, _ reason: String, _ code: String, _ message: String) {
         #expect(Self.result(status, body, reason: reason) == Self.failure(code, message))
     }

@@ -121,7 +121,7 @@ package final class Engine: @unchecked Sendable {
         registry.triggers.maximumTypesPerWorker = new.maximumTriggerTypesPerWorker
     }
 
-    /// The expanded configuration of an entry was set, changed, or (nil) removed.
+    /// The expanded configuration of an entry was set, changed, or (nil) removed. On the loop, or before anything listens.
     package func configurationChanged(_ name: String, _ config: JSONValue?) {
         entryConfigurations[name] = config
         httpFunctionsConfigured(name, config != nil)

@@ -28,6 +28,7 @@ public final class HTTPFunctions: CoreWorker {
     /// What a message to the core may hold besides the frame's own members; nil before the core has said.
     private var maximumResult: Int?
     private var hasAttached = false
+    private var isDraining = false
     private var onIdle: (() -> Void)?
 
     /// Room for the members around a result in its frame, trace context included.
@@ -74,7 +75,9 @@ public final class HTTPFunctions: CoreWorker {
     }
 
     private func attach() {
-        context.link.call("core::http_functions::attach", timeout: .seconds(10), writeData: { $0.writeStaticString("{}") }) { [self] outcome in
+        guard !isDraining else { return }
+        context.link.call("core::http_functions::attach", timeout: .seconds(10), writeData: { $0.writeStaticString("{}") }) {
+            [self] outcome in
             switch outcome {
             case .result(let bytes):
                 let answer = bytes.flatMap { try? JSONValue(parsing: $0) }
@@ -99,7 +102,8 @@ public final class HTTPFunctions: CoreWorker {
         guard let key = Self.key(input) else { return call.fail(InvocationError(.invalidArguments, "function_id is missing")) }
         let ticket = endpoints.begin(key)
         do throws(InvocationError) {
-            let endpoint = try RemoteEndpoint(functionID: key.functionID, invocation: input["invocation"] ?? .null, environment: Self.variable)
+            let endpoint = try RemoteEndpoint(
+                functionID: key.functionID, invocation: input["invocation"] ?? .null, environment: Self.variable)
             let url = try settings.policy.check(endpoint.url)
             guard settings.policy.needsResolution(url) else { return accept(key, endpoint, ticket, call) }
             let isReplay = input["is_replay"]?.bool ?? false
@@ -204,6 +208,7 @@ public final class HTTPFunctions: CoreWorker {
 
     /// New calls wait in the core for the next process; running ones finish, or fail shortly before the deadline.
     public func drain(deadline: NIODeadline, completion: @escaping () -> Void) {
+        isDraining = true
         context.link.call("core::http_functions::detach", timeout: .seconds(2), writeData: { $0.writeStaticString("{}") }) { [self] _ in
             // The answer comes behind every call that was on its way.
             guard !calls.isEmpty else { return completion() }

@@ -72,6 +72,7 @@ extension Engine {
         guard case .object(var members) = counters.json else { return .null }
         members["workers"] = JSONValue(registry.workers.count)
         members["functions"] = JSONValue(registry.functions.all.count)
+        members["http_functions"] = JSONValue(httpFunctions.count)
         members["trigger_types"] = JSONValue(registry.triggers.allTypes.count)
         members["triggers"] = JSONValue(registry.triggers.allTriggers.count)
         members["calls_in_flight"] = JSONValue(registry.workers.values.reduce(0) { $0 + $1.invocations.count })

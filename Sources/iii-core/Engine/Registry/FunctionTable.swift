@@ -45,11 +45,15 @@ package final class FunctionRecord {
     package let literal: [UInt8]
     package fileprivate(set) var owners: [FunctionRegistration] = []
     /// Set for functions the core itself answers; such an id is never registered by a worker.
-    package fileprivate(set) var builtin: BuiltinFunction?
+    package let builtin: BuiltinFunction?
+    /// Neither listed for nor callable by workers without a built-in's secret: the private contract's functions, on both sides.
+    package let isPrivilegedOnly: Bool
     private var turn = 0
 
-    fileprivate init(key: FunctionKey) {
+    fileprivate init(key: FunctionKey, builtin: BuiltinFunction? = nil) {
         self.key = key
+        self.builtin = builtin
+        isPrivilegedOnly = builtin?.isPrivilegedOnly ?? key.id.hasPrefix("builtin::")
         literal = JSONText.string(key.id)
     }
 
@@ -124,9 +128,7 @@ package struct FunctionTable {
     // MARK: Changes
 
     package mutating func addBuiltin(_ function: BuiltinFunction) {
-        let record = FunctionRecord(key: FunctionKey(function.id))
-        record.builtin = function
-        insert(record)
+        insert(FunctionRecord(key: FunctionKey(function.id), builtin: function))
     }
 
     /// Why `worker` may not register `key`: `.refused` or `.limitReached`; nil when it may.

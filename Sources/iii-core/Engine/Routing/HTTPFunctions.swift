@@ -8,12 +8,6 @@ extension Engine {
         entry == "iii-http-functions" || entry.hasPrefix("iii-http-functions#")
     }
 
-    /// Says before any worker connects which entries there are, so that an early registration is parked rather than dropped.
-    /// On the loop, or before anything listens.
-    package func expectEntries(_ names: [String]) {
-        for name in names { httpFunctionsConfigured(name, true) }
-    }
-
     func httpFunctionsConfigured(_ name: String, _ isConfigured: Bool) {
         guard Self.providesHTTPFunctions(name) else { return }
         if isConfigured { httpFunctionEntries.insert(name) } else { httpFunctionEntries.remove(name) }

@@ -60,7 +60,7 @@ extension Engine {
             namespace == nil && !functionID.isDecoded
             ? registry.functions.lookup(functionID.bytes)
             : registry.functions.lookup(FunctionKey(functionID.text, namespace: namespace ?? FunctionKey.defaultNamespace))
-        guard let record = found, record.builtin.map({ !$0.isPrivilegedOnly || caller.isPrivileged }) ?? true else {
+        guard let record = found, !record.isPrivilegedOnly || caller.isPrivileged else {
             let id = functionID.text
             if !isRetry, holdIfRestarting(id, connection, bytes) { return }
             counters.invocationsFailed &+= 1

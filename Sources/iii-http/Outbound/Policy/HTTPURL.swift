@@ -74,7 +74,9 @@ package struct HTTPURL: Hashable, Sendable, CustomStringConvertible {
         if name.hasSuffix(".") { name = name.dropLast() }
         let labels = name.split(separator: ".", omittingEmptySubsequences: false)
         guard !name.isEmpty, name.utf8.count <= 253, labels.allSatisfy({ !$0.isEmpty && $0.utf8.count <= 63 }),
-            name.utf8.allSatisfy({ $0.isLetter || $0.isDigit || $0 == UInt8(ascii: "-") || $0 == UInt8(ascii: ".") || $0 == UInt8(ascii: "_") })
+            name.utf8.allSatisfy({
+                $0.isLetter || $0.isDigit || $0 == UInt8(ascii: "-") || $0 == UInt8(ascii: ".") || $0 == UInt8(ascii: "_")
+            })
         else { throw .syntax }
         // As browsers and resolvers do: a last label that reads as a number makes the whole host an IPv4 address.
         guard let last = labels.last, last.utf8.allSatisfy(\.isDigit) || number(last) != nil else { return (String(name), nil) }

@@ -35,7 +35,8 @@ package struct RemoteEndpoint: Sendable {
     package init(functionID: String, invocation: JSONValue, environment: (String) -> String?) throws(InvocationError) {
         guard let members = invocation.object else { throw Self.wrong("invocation", "an object") }
         guard Self.isHeaderValue(functionID) else {
-            throw InvocationError(.invalidArguments, "the function id cannot be sent as a header: it holds a line break or control character")
+            throw InvocationError(
+                .invalidArguments, "the function id cannot be sent as a header: it holds a line break or control character")
         }
         self.functionID = functionID
         guard let url = members["url"]?.string else { throw Self.wrong("invocation.url", "a text") }
@@ -97,7 +98,9 @@ package struct RemoteEndpoint: Sendable {
     private static func check(headerName name: String, _ field: String) throws(InvocationError) {
         let isToken = !name.isEmpty && name.utf8.allSatisfy { $0.isLetter || $0.isDigit || "!#$%&'*+-.^_`|~".utf8.contains($0) }
         guard isToken else { throw wrong(field, "a header name, not '\(name.prefix(64))'") }
-        guard !reservedHeaders.contains(name.lowercased()) else { throw wrong(field, "free of '\(name)', which the connection sets itself") }
+        guard !reservedHeaders.contains(name.lowercased()) else {
+            throw wrong(field, "free of '\(name)', which the connection sets itself")
+        }
     }
 
     /// Anything printable; nothing that could end the line.

@@ -156,7 +156,8 @@ final class Transfer {
 
     private func receivedBody(_ bytes: UnsafeRawBufferPointer) -> Int {
         guard received.count + bytes.count <= request.maximumResponseBytes else {
-            ownFailure = TransferFailure(.response, "the response's body exceeds \(request.maximumResponseBytes) bytes (max_response_bytes)")
+            ownFailure = TransferFailure(
+                .response, "the response's body exceeds \(request.maximumResponseBytes) bytes (max_response_bytes)")
             return 0
         }
         received.append(contentsOf: bytes)
