@@ -27,6 +27,7 @@ let package = Package(
     targets: [
         // Shared
         .systemLibrary(name: "COpenSSL", path: "Sources/Shared/COpenSSL", providers: [.apt(["libssl-dev"])]),
+        .systemLibrary(name: "CCurl", path: "Sources/Shared/CCurl", providers: [.apt(["libcurl4-openssl-dev"])]),
         .target(name: "IIIProtocol", path: "Sources/Shared/Protocol"),
         .target(name: "IIICrypto", dependencies: ["COpenSSL"], path: "Sources/Shared/Crypto"),
         .target(name: "IIITelemetry", dependencies: ["IIIProtocol", logging], path: "Sources/Shared/Telemetry"),
@@ -63,8 +64,11 @@ let package = Package(
             name: "IIIHTTPGateway",
             dependencies: ["IIIProtocol", "IIITransport", "IIIWorker", "IIICrypto", "IIITelemetry", nioCore, nioPosix, nioHTTP1, logging],
             path: "Sources/iii-http/Gateway"),
+        .target(
+            name: "IIIHTTPFunctions",
+            dependencies: ["CCurl", "IIIProtocol", "IIIWorker", "IIICrypto", nioCore, nioPosix, logging], path: "Sources/iii-http/Outbound"),
         .executableTarget(
-            name: "iii-http", dependencies: ["IIIHTTPGateway", "IIIWorker", "IIITelemetry", argumentParser, logging],
+            name: "iii-http", dependencies: ["IIIHTTPGateway", "IIIHTTPFunctions", "IIIWorker", "IIITelemetry", argumentParser, logging],
             path: "Sources/iii-http/Command"),
 
         // Examples and benchmarks
@@ -87,6 +91,9 @@ let package = Package(
         .testTarget(
             name: "HTTPGatewayTests", dependencies: ["IIIHTTPGateway", "IIIWorker", "IIICrypto", "IIITransport", nioEmbedded],
             path: "Tests/HTTPGatewayTests"),
+        .testTarget(
+            name: "HTTPFunctionsTests", dependencies: ["IIIHTTPFunctions", "IIICrypto", "IIIProtocol", nioPosix],
+            path: "Tests/HTTPFunctionsTests"),
         .testTarget(name: "ArchitectureTests", path: "Tests/ArchitectureTests"),
     ],
     swiftLanguageModes: [.v6]

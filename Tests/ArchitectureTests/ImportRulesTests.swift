@@ -19,7 +19,8 @@ import Testing
             "IIIProtocol", "IIITransport", "IIICrypto", "IIITelemetry", "IIIConfiguration", "IIIWorker", "IIIEngine", "IIISupervision",
         ],
         "iii-http/Gateway": ["IIIProtocol", "IIITransport", "IIICrypto", "IIITelemetry", "IIIWorker"],
-        "iii-http/Command": ["IIIProtocol", "IIITelemetry", "IIIWorker", "IIIHTTPGateway"],
+        "iii-http/Outbound": ["IIIProtocol", "IIICrypto", "IIIWorker"],
+        "iii-http/Command": ["IIIProtocol", "IIITelemetry", "IIIWorker", "IIIHTTPGateway", "IIIHTTPFunctions"],
     ]
 
     /// Only these may touch sockets; the protocol, the tables' rules and configuration stay free of I/O.

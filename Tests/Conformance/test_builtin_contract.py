@@ -41,6 +41,8 @@ def both(core, name: str = "test-builtin"):
 CORE_FUNCTIONS = [
     "core::builtin::hello",
     "core::builtin::ready",
+    "core::http_functions::attach",
+    "core::http_functions::detach",
     "core::metrics::snapshot",
     "core::registry::watch",
     "core::fleet::list",

@@ -47,7 +47,11 @@ extension WorkerCatalogue {
                 "url_allowlist": .init(.list(.string), default: []),
                 "block_private_ips": .init(.bool, default: true),
                 "require_https": .init(.bool, default: true),
-            ]), default: [:])
+            ]), default: [:]),
+        // Ours.
+        "max_response_bytes": .init(.bytes, default: 67_108_864),
+        "max_concurrent_requests": .init(.count, default: 1024),
+        "ca_file": .init(.string),
     ])
 
     static let bridgeSchema: ConfigurationSchema = .object([

@@ -43,6 +43,8 @@ public enum ErrorCode: String, Sendable, CaseIterable {
     case invocationStopped = "invocation_stopped"
     /// The callee's connection was closing while the call was sent.
     case channelSendFailed = "channel_send_failed"
+    /// Ours: the function exists, but the built-in that executes it is away for longer than calls are held.
+    case functionUnavailable = "function_unavailable"
     /// A built-in function could not read its input.
     case deserializationError = "deserialization_error"
     /// The queue provider refused or is missing.
@@ -60,6 +62,19 @@ public enum ErrorCode: String, Sendable, CaseIterable {
     case triggerTypeNotFound = "trigger_type_not_found"
     case invalidArguments = "INVALID_ARGUMENTS"
     case notFound = "NOT_FOUND"
+    // HTTP-invoked functions (protocol.md §4.8).
+    case urlValidationFailed = "url_validation_failed"
+    case secretNotFound = "secret_not_found"
+    case tokenNotFound = "token_not_found"
+    case apiKeyNotFound = "api_key_not_found"
+    /// No complete response head came.
+    case httpRequestFailed = "http_request_failed"
+    /// The response's body did not come whole, or is larger than allowed.
+    case httpResponseFailed = "http_response_failed"
+    /// The remote answered with an error of its own.
+    case httpError = "http_error"
+    /// A successful response whose body is not JSON.
+    case invalidResponse = "invalid_response"
     case authError = "AUTH_ERROR"
     case functionNamespaceConflict = "FUNCTION_NAMESPACE_CONFLICT"
     /// Client side only: no answer within the deadline.

@@ -13,7 +13,8 @@ public final class IncomingCall {
     public let metadata: [UInt8]?
     private let link: WorkerLink
     private let generation: Int
-    private let id: UUIDBits
+    /// The call's id, the caller's own unless it was in use here already.
+    public let invocationID: UUIDBits
     private let function: FunctionID
     private var isAnswered = false
 
@@ -27,7 +28,7 @@ public final class IncomingCall {
         self.metadata = metadata
         self.link = link
         self.generation = generation
-        self.id = id
+        invocationID = id
         self.function = function
     }
 
@@ -40,7 +41,7 @@ public final class IncomingCall {
     /// Answers with JSON text as it is.
     public func reply(raw: [UInt8]?) {
         guard takeTurn() else { return }
-        link.sendResult(id, function, generation: generation) { buffer in
+        link.sendResult(invocationID, function, generation: generation) { buffer in
             guard let raw else { return }
             buffer.writeStaticString(#","result":"#)
             buffer.writeBytes(raw)
@@ -49,7 +50,7 @@ public final class IncomingCall {
 
     public func fail(_ error: InvocationError) {
         guard takeTurn() else { return }
-        link.sendResult(id, function, generation: generation) { buffer in
+        link.sendResult(invocationID, function, generation: generation) { buffer in
             buffer.writeStaticString(#","error":"#)
             buffer.writeBytes(error.json.bytes)
         }

@@ -34,6 +34,9 @@ public final class WorkerLink: @unchecked Sendable {
     /// A provider refused one of this worker's triggers.
     public var onTriggerRefused: ((_ triggerID: String, InvocationError) -> Void)?
 
+    /// Serves calls of functions this link has not registered itself: those the engine handed to it by contract (design.md §4).
+    package var onOtherCall: ((FunctionID, IncomingCall) -> Void)?
+
     private var connection: LinkConnection?
     /// Counts connections: answers to calls of an earlier one are not sent on a later one.
     private var generation = 0
@@ -355,8 +358,9 @@ public final class WorkerLink: @unchecked Sendable {
             payload: envelope.data.isPresent ? Array(envelope.data.of(bytes)) : Array("null".utf8), traceparent: text(envelope.traceparent),
             baggage: text(envelope.baggage), metadata: envelope.metadata.isPresent ? Array(envelope.metadata.of(bytes)) : nil, link: self,
             generation: generation, id: id, function: function?.id ?? FunctionID(name))
-        guard let function else { return call.fail(InvocationError(.functionNotFound, "Function \(name) not found")) }
-        function.handler(call)
+        if let function { return function.handler(call) }
+        if let onOtherCall { return onOtherCall(FunctionID(name), call) }
+        call.fail(InvocationError(.functionNotFound, "Function \(name) not found"))
     }
 
     func callAnswered() {

@@ -40,6 +40,9 @@ final class Assembly: @unchecked Sendable {
                 eventLoop: group.next(), options: options, version: engineVersion,
                 channelKey: SecureBytes.hex(SecureBytes.random(count: 32)),
                 secrets: secrets, fleet: fleetHooks(), logger: Logger(label: "iii-core"))
+            // Before anyone can connect: a built-in of its own unit asks for its configuration at once, and an HTTP function that
+            // comes early is parked only if its entry is known.
+            for child in plan.children { engine.configurationChanged(child.name, child.entry.config ?? .null) }
             let listeners = WorkerListeners(engine: engine)
             var activation = SocketActivation(environment: environment, pid: getpid())
             try listeners.open(plan.workerManagers, inherited: activation.takeWorkerListener())

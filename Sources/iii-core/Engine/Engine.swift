@@ -55,6 +55,9 @@ package final class Engine: @unchecked Sendable {
     lazy var telemetry = TelemetryRelay(engine: self)
     lazy var held = HeldCalls(engine: self)
     lazy var channels = Channels(engine: self)
+    package internal(set) var httpFunctions = HTTPFunctionTable()
+    /// Configured entries that provide them.
+    var httpFunctionEntries: Set<String> = []
     lazy var announcements = RegistryAnnouncements(engine: self)
     /// Expanded `config` of every configured entry, for `core::builtin::hello`.
     package var entryConfigurations: [String: JSONValue] = [:]
@@ -120,9 +123,10 @@ package final class Engine: @unchecked Sendable {
         registry.triggers.maximumTypesPerWorker = new.maximumTriggerTypesPerWorker
     }
 
-    /// The expanded configuration of an entry was set, changed, or (nil) removed.
+    /// The expanded configuration of an entry was set, changed, or (nil) removed. On the loop, or before anything listens.
     package func configurationChanged(_ name: String, _ config: JSONValue?) {
         entryConfigurations[name] = config
+        httpFunctionsConfigured(name, config != nil)
         if config == nil { held.forget(builtin: name) }
     }
 
@@ -165,6 +169,8 @@ package final class Engine: @unchecked Sendable {
         let worker = connection.worker
         connections[ObjectIdentifier(connection)] = nil
         resumeFeeders(of: connection)
+        // First of all, so that a lost provider's unanswered offers are not taken for refusals.
+        httpFunctionsLost(worker)
         guard let departure = registry.remove(worker) else { return }
         if let name = worker.builtinName { held.expect(departure.lostFunctions.map(\.id), of: name) }
         for pending in departure.stopped { stop(pending) }
@@ -178,19 +184,24 @@ package final class Engine: @unchecked Sendable {
 
     // MARK: Registrations
 
-    func registerFunction(_ key: FunctionKey, _ registration: FunctionRegistration, isHTTPInvoked: Bool) {
+    /// `invocation` is present for an HTTP-invoked function, whose registration takes effect once its provider has accepted it.
+    func registerFunction(_ key: FunctionKey, _ registration: FunctionRegistration, invocation: JSONValue?) {
         let worker = registration.worker
-        // Needs the iii-http-functions built-in, which reports what it cannot do itself; without it the id stays unknown (§3.2).
-        guard !isHTTPInvoked else {
-            logger.warning(
-                "an HTTP-invoked function was not registered: entry iii-http-functions is not running",
-                metadata: ["function": .string(key.id), "worker": .string(worker.id.text)])
-            return
-        }
         if !worker.isPrivileged, key.id.hasPrefix("core::") || key.id.hasPrefix("builtin::") {
             return refused(key.id, worker, "ids starting with core:: or builtin:: belong to built-ins")
         }
-        switch registry.functions.register(key, registration) {
+        if let invocation { return registerHTTPFunction(key, registration, invocation) }
+        // The worker serves by itself what it had declared to be remote.
+        perform(httpFunctions.remove(key, of: worker))
+        list(key, registration)
+    }
+
+    /// Enters a function into the table. Returns whether it stands there now.
+    @discardableResult
+    func list(_ key: FunctionKey, _ registration: FunctionRegistration) -> Bool {
+        let worker = registration.worker
+        let outcome = registry.functions.register(key, registration)
+        switch outcome {
         case .added:
             announcements.functionAdded(key)
             held.release(key.id)
@@ -199,16 +210,27 @@ package final class Engine: @unchecked Sendable {
         case .tookOver:
             logger.warning(
                 "a function moved to a newer worker", metadata: ["function": .string(key.id), "worker": .string(worker.id.text)])
-        case .refused:
-            refused(key.id, worker, "the core or a built-in owns this id")
-        case .limitReached:
-            counters.registrationLimitReached += 1
-            refused(key.id, worker, "max_functions_per_worker is \(registry.functions.maximumPerWorker)")
+        case .refused, .limitReached:
+            refused(key, worker, outcome)
+            return false
         }
+        return true
     }
 
     func unregisterFunction(_ key: FunctionKey, from worker: Worker) {
+        perform(httpFunctions.remove(key, of: worker))
+        unlist(key, worker)
+    }
+
+    func unlist(_ key: FunctionKey, _ worker: Worker) {
         if registry.functions.unregister(key, from: worker) { announcements.functionsRemoved([key]) }
+    }
+
+    /// Logs why `objection` stands against a registration.
+    func refused(_ key: FunctionKey, _ worker: Worker, _ objection: FunctionTable.Registration) {
+        guard objection == .limitReached else { return refused(key.id, worker, "the core or a built-in owns this id") }
+        counters.registrationLimitReached += 1
+        refused(key.id, worker, "max_functions_per_worker is \(registry.functions.maximumPerWorker)")
     }
 
     func registerTriggerType(_ id: String, _ provider: TriggerTypeRecord.Provider) {

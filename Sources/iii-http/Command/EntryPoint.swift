@@ -1,20 +1,23 @@
 import ArgumentParser
 import Glibc
+import IIIHTTPFunctions
 import IIIHTTPGateway
 import IIITelemetry
 import IIIWorker
+import Logging
 
-/// `iii-http`: the HTTP gateway as a process of its own, started by the core or by a systemd unit.
+/// `iii-http`: the HTTP gateway, or in the role `outbound` the caller of remote HTTP functions, as a process of its own, started
+/// by the core or by a systemd unit.
 @main
 struct EntryPoint: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "iii-http",
-        abstract: "HTTP gateway of the iii engine: serves the trigger type 'http'.",
+        abstract: "HTTP gateway of the iii engine: serves the trigger type 'http', or calls remote HTTP functions.",
         discussion: """
             Connects to a running core, fetches the configuration of its entry and serves it. The secret of a built-in comes from \
             III_BUILTIN_TOKEN or III_BUILTIN_TOKEN_FILE. A listening socket called 'http' is taken over by the systemd protocol.
 
-            Exit codes: 0 after a drain, 1 when the address cannot be had, 78 when the configuration is refused.
+            Exit codes: 0 after a drain, 1 when the address cannot be had, 78 when role or configuration is refused.
             """)
 
     @Option(help: "WebSocket address of the core, e.g. ws://127.0.0.1:49134.")
@@ -23,11 +26,24 @@ struct EntryPoint: ParsableCommand {
     @Option(help: "Name of the configuration entry to serve.")
     var name: String?
 
+    @Option(help: "What to be: 'http', the gateway, or 'outbound', for an iii-http-functions entry. Default: III_BUILTIN_ROLE, else http.")
+    var role: String?
+
     func run() throws {
         let level = getenv("III_LOG_LEVEL").map { String(cString: $0) }
         TelemetryLog.bootstrap(filter: level.flatMap { LogFilter(parsing: $0) } ?? LogFilter(), format: .text)
         // A client that has gone shows as an error of its own write, never as a signal.
         signal(SIGPIPE, SIG_IGN)
-        throw ExitCode(CoreWorkerProcess.run(HTTPGateway.self, engineURL: engine, name: name))
+        let role = role ?? getenv("III_BUILTIN_ROLE").map { String(cString: $0) } ?? HTTPGateway.role
+        switch role {
+        case HTTPGateway.role:
+            throw ExitCode(CoreWorkerProcess.run(HTTPGateway.self, engineURL: engine, name: name))
+        case HTTPFunctions.role:
+            let ownName = getenv("III_WORKER_NAME") == nil ? HTTPFunctions.entryName : nil
+            throw ExitCode(CoreWorkerProcess.run(HTTPFunctions.self, engineURL: engine, name: name ?? ownName))
+        default:
+            Logger(label: "iii-http").error("unknown role '\(role)': iii-http can be '\(HTTPGateway.role)' or '\(HTTPFunctions.role)'")
+            throw ExitCode(CoreWorkerProcess.configurationExitCode)
+        }
     }
 }

@@ -93,8 +93,9 @@ package final class WorkerConnection: WebSocketConnection {
                 FunctionRegistration(
                     worker: worker, description: description.0, requestFormat: raw("request_format"),
                     responseFormat: raw("response_format"),
-                    metadata: raw("metadata"), policy: message["metadata"]?["invocation_policy"]?.string.flatMap(InvocationPolicy.init)),
-                isHTTPInvoked: message["invocation"].map { !$0.isNull } ?? false)
+                    metadata: raw("metadata"), policy: message["metadata"]?["invocation_policy"]?.string.flatMap(InvocationPolicy.init),
+                    isHTTPInvoked: message["invocation"].map { !$0.isNull } ?? false),
+                invocation: message["invocation"].flatMap { $0.isNull ? nil : $0 })
         case .unregisterFunction:
             engine.unregisterFunction(FunctionKey(id), from: worker)
         case .registerTriggerType:

@@ -54,6 +54,20 @@ extension Engine {
             channels.retire(ids.compactMap(\.string))
             call.succeed([:])
         }
+        // The outbound built-in serves `builtin::<name>::register_function` {function_id, namespace, invocation, is_replay} → {} or an
+        // error, and `builtin::<name>::unregister_function` {function_id, namespace} → {}. Registering an id again replaces its
+        // definition when, and only when, the new one is accepted; a newer registration or an unregistration ends one under way.
+        // Calls come as ordinary `invokefunction` frames with the function's own id.
+        add("core::http_functions::attach", "HTTP-invoked functions are handed to the caller from now on") { [self] call, worker in
+            guard attachHTTPFunctions(worker) else {
+                return call.fail(.invalidArguments, "register builtin::\(worker.builtinName ?? "")::register_function first")
+            }
+            call.succeed(["max_message_bytes": JSONValue(worker.connection?.limits.maximumMessageLength ?? 0)])
+        }
+        add("core::http_functions::detach", "The caller is about to stop: calls wait for its successor") { [self] call, worker in
+            perform(httpFunctions.detached(worker))
+            call.succeed([:])
+        }
         add("core::metrics::snapshot", "The engine's counters and table sizes") { [self] call, _ in call.succeed(metricsSnapshot()) }
         for command in ["list", "restart", "stop", "start", "logs"] {
             add("core::fleet::\(command)", "As `iii-core \(command)`") { [self] call, _ in
@@ -75,6 +89,7 @@ extension Engine {
         guard case .object(var members) = counters.json else { return .null }
         members["workers"] = JSONValue(registry.workers.count)
         members["functions"] = JSONValue(registry.functions.all.count)
+        members["http_functions"] = JSONValue(httpFunctions.count)
         members["trigger_types"] = JSONValue(registry.triggers.allTypes.count)
         members["triggers"] = JSONValue(registry.triggers.allTriggers.count)
         members["calls_in_flight"] = JSONValue(registry.workers.values.reduce(0) { $0 + $1.invocations.count })

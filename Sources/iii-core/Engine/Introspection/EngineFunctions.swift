@@ -101,7 +101,7 @@ extension Engine {
             let namespace = input["namespace"]?.string ?? FunctionKey.defaultNamespace
             func visible(_ id: String) -> FunctionRecord? {
                 registry.functions.lookup(FunctionKey(id, namespace: namespace)).flatMap { record in
-                    record.builtin?.isPrivilegedOnly == true && call.caller?.isPrivileged != true ? nil : record
+                    record.isPrivilegedOnly && call.caller?.isPrivileged != true ? nil : record
                 }
             }
             if let id = input["function_id"]?.string {

@@ -13,7 +13,7 @@ extension Engine {
     /// Function records a caller may see, sorted by id.
     func visibleFunctions(includeInternal: Bool, seesPrivileged: Bool) -> [FunctionRecord] {
         registry.functions.all.filter { record in
-            if record.builtin?.isPrivilegedOnly == true || record.key.id.hasPrefix("builtin::") { return seesPrivileged && includeInternal }
+            if record.isPrivilegedOnly { return seesPrivileged && includeInternal }
             return includeInternal || !isInternal(record.key.id)
         }.sorted { $0.key.id < $1.key.id }
     }

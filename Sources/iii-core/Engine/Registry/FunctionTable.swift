@@ -11,7 +11,12 @@ package enum InvocationPolicy: String, Sendable, CaseIterable {
 
 /// What one worker said when it registered a function. Raw members are JSON text, kept and listed verbatim.
 package struct FunctionRegistration {
+    /// Whose registration it is: listings show it, and it ends with this worker.
     package var worker: Worker
+    /// Who executes its calls: `worker` itself, or for an HTTP-invoked function the built-in that has accepted it; nil while
+    /// that one is away (`HTTPFunctionTable`).
+    package internal(set) var callee: Worker?
+    package let isHTTPInvoked: Bool
     package var description: String?
     package var requestFormat: [UInt8]?
     package var responseFormat: [UInt8]?
@@ -20,9 +25,11 @@ package struct FunctionRegistration {
 
     package init(
         worker: Worker, description: String? = nil, requestFormat: [UInt8]? = nil, responseFormat: [UInt8]? = nil, metadata: [UInt8]? = nil,
-        policy: InvocationPolicy? = nil
+        policy: InvocationPolicy? = nil, isHTTPInvoked: Bool = false
     ) {
         self.worker = worker
+        callee = isHTTPInvoked ? nil : worker
+        self.isHTTPInvoked = isHTTPInvoked
         self.description = description
         self.requestFormat = requestFormat
         self.responseFormat = responseFormat
@@ -38,33 +45,37 @@ package final class FunctionRecord {
     package let literal: [UInt8]
     package fileprivate(set) var owners: [FunctionRegistration] = []
     /// Set for functions the core itself answers; such an id is never registered by a worker.
-    package fileprivate(set) var builtin: BuiltinFunction?
+    package let builtin: BuiltinFunction?
+    /// Neither listed for nor callable by workers without a built-in's secret: the private contract's functions, on both sides.
+    package let isPrivilegedOnly: Bool
     private var turn = 0
 
-    fileprivate init(key: FunctionKey) {
+    fileprivate init(key: FunctionKey, builtin: BuiltinFunction? = nil) {
         self.key = key
+        self.builtin = builtin
+        isPrivilegedOnly = builtin?.isPrivilegedOnly ?? key.id.hasPrefix("builtin::")
         literal = JSONText.string(key.id)
     }
 
     /// The registration that listings show and that `latest` calls: the newest.
     package var current: FunctionRegistration? { owners.last }
 
-    /// Chooses the worker for one call.
+    /// Chooses the worker for one call; nil when the one it belongs to is away.
     package func selectCallee(default policy: InvocationPolicy) -> Worker? {
-        guard let newest = owners.last else { return nil }
-        guard owners.count > 1 else { return newest.worker }
-        switch newest.policy ?? policy {
+        let count = owners.count
+        guard count > 1 else { return count == 1 ? owners[0].callee : nil }
+        switch owners[count &- 1].policy ?? policy {
         case .latest:
-            return newest.worker
+            return owners[count &- 1].callee
         case .roundRobin:
-            turn = (turn &+ 1) % owners.count
-            return owners[turn].worker
+            turn = (turn &+ 1) % count
+            return (0..<count).lazy.compactMap { [self] in owners[(turn &+ $0) % count].callee }.first
         case .leastPending:
-            turn = (turn &+ 1) % owners.count
-            var best = owners[turn].worker
-            for offset in 1..<owners.count {
-                let candidate = owners[(turn &+ offset) % owners.count].worker
-                if candidate.invocations.count < best.invocations.count { best = candidate }
+            turn = (turn &+ 1) % count
+            var best: Worker?
+            for offset in 0..<count {
+                guard let candidate = owners[(turn &+ offset) % count].callee else { continue }
+                if best.map({ candidate.invocations.count < $0.invocations.count }) ?? true { best = candidate }
             }
             return best
         }
@@ -117,21 +128,25 @@ package struct FunctionTable {
     // MARK: Changes
 
     package mutating func addBuiltin(_ function: BuiltinFunction) {
-        let record = FunctionRecord(key: FunctionKey(function.id))
-        record.builtin = function
-        insert(record)
+        insert(FunctionRecord(key: FunctionKey(function.id), builtin: function))
+    }
+
+    /// Why `worker` may not register `key`: `.refused` or `.limitReached`; nil when it may.
+    package func objection(to key: FunctionKey, of worker: Worker) -> Registration? {
+        if let record = lookup(key) {
+            if record.builtin != nil { return .refused }
+            if !worker.isPrivileged, record.owners.contains(where: { $0.worker.isPrivileged && $0.worker !== worker }) { return .refused }
+        }
+        guard !worker.functionIDs.contains(key), !worker.awaitedFunctions.contains(key) else { return nil }
+        return worker.functionIDs.count + worker.awaitedFunctions.count >= maximumPerWorker ? .limitReached : nil
     }
 
     package mutating func register(_ key: FunctionKey, _ registration: FunctionRegistration) -> Registration {
         let worker = registration.worker
-        let record = lookup(key)
-        if let record {
-            if record.builtin != nil { return .refused }
-            if !worker.isPrivileged, record.owners.contains(where: { $0.worker.isPrivileged && $0.worker !== worker }) { return .refused }
-        }
-        if !worker.functionIDs.contains(key) && worker.functionIDs.count >= maximumPerWorker { return .limitReached }
+        if let objection = objection(to: key, of: worker) { return objection }
+        worker.awaitedFunctions.remove(key)
         worker.functionIDs.insert(key)
-        guard let record else {
+        guard let record = lookup(key) else {
             let record = FunctionRecord(key: key)
             record.owners = [registration]
             insert(record)
@@ -153,6 +168,12 @@ package struct FunctionTable {
         guard record.owners.isEmpty else { return false }
         erase(key)
         return true
+    }
+
+    /// Says who executes the HTTP-invoked registrations of `key` from now on; nil: nobody for the moment.
+    package func assign(_ key: FunctionKey, to callee: Worker?) {
+        guard let record = lookup(key) else { return }
+        for index in record.owners.indices where record.owners[index].isHTTPInvoked { record.owners[index].callee = callee }
     }
 
     /// Takes everything `worker` has registered away. Returns the ids that are gone altogether.

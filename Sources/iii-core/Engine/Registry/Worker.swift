@@ -19,6 +19,8 @@ package final class Worker {
     package var metadata = WorkerMetadata()
     /// Ids of the functions this worker has registered and not taken back, whether or not it is the one that serves them now.
     package internal(set) var functionIDs: Set<FunctionKey> = []
+    /// HTTP-invoked functions it has registered that are not listed yet; they count like those above.
+    package internal(set) var awaitedFunctions: Set<FunctionKey> = []
     package internal(set) var triggerTypeIDs: Set<FunctionKey> = []
     package internal(set) var triggerIDs: Set<String> = []
     /// Calls this worker is executing, by the id it was given.

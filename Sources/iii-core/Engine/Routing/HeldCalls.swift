@@ -76,6 +76,6 @@ final class HeldCalls {
 
 extension Engine {
     func holdIfRestarting(_ id: String, _ connection: WorkerConnection, _ bytes: UnsafeRawBufferPointer) -> Bool {
-        held.isExpected(id) && held.hold(id, connection, bytes)
+        (held.isExpected(id) || httpFunctions.isAwaited(FunctionKey(id))) && held.hold(id, connection, bytes)
     }
 }

@@ -60,7 +60,7 @@ extension Engine {
             namespace == nil && !functionID.isDecoded
             ? registry.functions.lookup(functionID.bytes)
             : registry.functions.lookup(FunctionKey(functionID.text, namespace: namespace ?? FunctionKey.defaultNamespace))
-        guard let record = found, record.builtin.map({ !$0.isPrivilegedOnly || caller.isPrivileged }) ?? true else {
+        guard let record = found, !record.isPrivilegedOnly || caller.isPrivileged else {
             let id = functionID.text
             if !isRetry, holdIfRestarting(id, connection, bytes) { return }
             counters.invocationsFailed &+= 1
@@ -77,7 +77,15 @@ extension Engine {
         if let builtin = record.builtin {
             return callBuiltin(builtin, record, caller, isSynchronous ? callerID : nil, bytes, envelope)
         }
-        guard let callee = record.selectCallee(default: options.invocationPolicy), let target = callee.connection else { return }
+        guard let callee = record.selectCallee(default: options.invocationPolicy), let target = callee.connection else {
+            if !isRetry, record.current?.isHTTPInvoked == true, held.hold(functionID.text, connection, bytes) { return }
+            counters.invocationsFailed &+= 1
+            if isSynchronous, let callerID {
+                sendError(
+                    to: caller, callerID, function: record.literal, calleeIsAway(record), traceContext: traceContext(bytes, envelope))
+            }
+            return
+        }
         if let error = inFlightError(caller, callee) {
             counters.inFlightLimitReached &+= 1
             counters.invocationsFailed &+= 1
@@ -262,7 +270,7 @@ extension Engine {
                 })
         }
         guard let callee = record.selectCallee(default: options.invocationPolicy), let target = callee.connection else {
-            return completion(.failure(notFound(key)))
+            return completion(.failure(calleeIsAway(record)))
         }
         let id = nextInvocationID()
         callee.invocations[id] = PendingInvocation(
@@ -339,6 +347,12 @@ extension Engine {
         let others = registry.functions.otherNamespaces(serving: key)
         let hint = others.isEmpty ? "" : " It is registered in namespace(s): \(others.joined(separator: ", "))."
         return InvocationError(.functionNotFound, "Function \(key.id) not found in namespace \(key.namespace).\(hint)")
+    }
+
+    /// The function exists, but whoever executes it cannot be reached now.
+    private func calleeIsAway(_ record: FunctionRecord) -> InvocationError {
+        guard record.current?.isHTTPInvoked == true else { return InvocationError(.channelSendFailed, "channel closed") }
+        return InvocationError(.functionUnavailable, "Function \(record.key.id) waits for iii-http-functions, which is restarting")
     }
 
     private func tooLarge(_ size: Int, _ limit: Int) -> InvocationError {

@@ -1,0 +1,243 @@
+import Glibc
+import IIIProtocol
+import IIIWorker
+import Logging
+import NIOCore
+
+/// The `iii-http-functions` core worker: functions that are remote HTTP endpoints (protocol.md §4.8, http.md §17).
+///
+/// It owns no function ids of its own. After connecting it attaches to the core, which hands it every HTTP-invoked function and
+/// delivers their calls to it; after a reconnect all is handed over again. Each call is checked against the URL policy, sent by
+/// the transfer thread, and answered exactly once. Confined to the link's event loop.
+public final class HTTPFunctions: CoreWorker {
+    public static var role: String { "outbound" }
+    /// The config entry this role serves.
+    public static let entryName = "iii-http-functions"
+
+    /// Opaque outside: the settings of the entry.
+    public struct Configuration: Sendable {
+        package let values: OutboundConfiguration
+    }
+
+    private let context: CoreWorkerContext
+    private let settings: OutboundConfiguration
+    private let resolver: NameResolver
+    private let transfers: TransferThread
+    private var endpoints = EndpointTable()
+    private var calls: [ObjectIdentifier: ActiveCall] = [:]
+    /// What a message to the core may hold besides the frame's own members; nil before the core has said.
+    private var maximumResult: Int?
+    private var hasAttached = false
+    private var isDraining = false
+    private var onIdle: (() -> Void)?
+
+    /// Room for the members around a result in its frame, trace context included.
+    private static let frameOverhead = 64 << 10
+    /// Before the drain's deadline, so that the answers still reach the core.
+    private static let drainMargin = TimeAmount.milliseconds(300)
+
+    public static func configuration(from json: JSONValue) throws -> Configuration {
+        do { return Configuration(values: try OutboundConfiguration(json: json)) } catch { throw ConfigurationError(error.message) }
+    }
+
+    public init(configuration: Configuration, context: CoreWorkerContext) throws {
+        self.context = context
+        settings = configuration.values
+        resolver = NameResolver(eventLoop: context.eventLoop)
+        // A proxy would connect for us to an address that nobody has checked.
+        transfers = TransferThread(
+            maximumConnections: settings.maximumConcurrentRequests, certificateFile: settings.certificateFile,
+            usesProxies: !settings.policy.blocksPrivateAddresses)
+    }
+
+    public func registerTriggerTypes(on link: WorkerLink) {}
+
+    public func registerFunctions(on link: WorkerLink) {
+        link.registerFunction("builtin::\(context.name)::register_function", description: "Takes over an HTTP-invoked function") {
+            [self] call in register(call)
+        }
+        link.registerFunction("builtin::\(context.name)::unregister_function", description: "Gives an HTTP-invoked function up") {
+            [self] call in
+            let input = call.data
+            if let key = Self.key(input) { endpoints.remove(key) }
+            call.reply([:])
+        }
+        link.onOtherCall = { [self] function, call in invoke(function, call) }
+        attach()
+    }
+
+    public func linkStateChanged(isConnected: Bool) {
+        guard isConnected else { return }
+        endpoints.removeAll()
+        let bound = NIOLoopBound(self, eventLoop: context.eventLoop)
+        // The link says our registrations again right after this; the core asks for them.
+        context.eventLoop.execute { bound.value.attach() }
+    }
+
+    private func attach() {
+        guard !isDraining else { return }
+        context.link.call("core::http_functions::attach", timeout: .seconds(10), writeData: { $0.writeStaticString("{}") }) {
+            [self] outcome in
+            switch outcome {
+            case .result(let bytes):
+                let answer = bytes.flatMap { try? JSONValue(parsing: $0) }
+                maximumResult = answer?["max_message_bytes"]?.integer.map { max(Int($0) - Self.frameOverhead, 1024) }
+                if !hasAttached { context.ready() }
+                hasAttached = true
+            case .failure(let error) where error.code == ErrorCode.disconnected.rawValue: break
+            case .failure(let error): context.fail("the engine hands no HTTP functions to this process: \(error)")
+            }
+        }
+    }
+
+    // MARK: Registrations
+
+    private static func key(_ input: JSONValue) -> EndpointTable.Key? {
+        guard let id = input["function_id"]?.string else { return nil }
+        return EndpointTable.Key(namespace: input["namespace"]?.string ?? "default", functionID: id)
+    }
+
+    private func register(_ call: IncomingCall) {
+        let input = call.data
+        guard let key = Self.key(input) else { return call.fail(InvocationError(.invalidArguments, "function_id is missing")) }
+        let ticket = endpoints.begin(key)
+        do throws(InvocationError) {
+            let endpoint = try RemoteEndpoint(
+                functionID: key.functionID, invocation: input["invocation"] ?? .null, environment: Self.variable)
+            let url = try settings.policy.check(endpoint.url)
+            guard settings.policy.needsResolution(url) else { return accept(key, endpoint, ticket, call) }
+            let isReplay = input["is_replay"]?.bool ?? false
+            resolver.addresses(of: url.host) { [self] addresses in
+                do throws(InvocationError) {
+                    try settings.policy.check(addresses: addresses)
+                } catch {
+                    // A name server that is away for a moment must not take functions that were accepted once; each call asks it again.
+                    guard isReplay && addresses.isEmpty else { return refuse(key, error, ticket, call) }
+                }
+                accept(key, endpoint, ticket, call)
+            }
+        } catch {
+            refuse(key, error, ticket, call)
+        }
+    }
+
+    private func accept(_ key: EndpointTable.Key, _ endpoint: RemoteEndpoint, _ ticket: Int, _ call: IncomingCall) {
+        guard endpoints.accept(key, endpoint, ticket: ticket) else {
+            return call.fail(InvocationError(.invalidArguments, "a newer message about this function came before it was checked"))
+        }
+        call.reply([:])
+    }
+
+    private func refuse(_ key: EndpointTable.Key, _ error: InvocationError, _ ticket: Int, _ call: IncomingCall) {
+        endpoints.refuse(key, ticket: ticket)
+        call.fail(error)
+    }
+
+    private static func variable(_ name: String) -> String? { getenv(name).map { String(cString: $0) } }
+
+    // MARK: Calls
+
+    private func invoke(_ function: FunctionID, _ incoming: IncomingCall) {
+        // The core delivers calls of the default namespace only; others will carry theirs (protocol.md §10.4).
+        guard let endpoint = endpoints[.init(namespace: "default", functionID: function.text)] else {
+            return incoming.fail(InvocationError(.functionNotFound, "Function \(function) not found"))
+        }
+        guard calls.count < settings.maximumConcurrentRequests else {
+            let limit = settings.maximumConcurrentRequests
+            return incoming.fail(
+                InvocationError(.tooManyInFlight, "iii-http-functions runs \(limit) calls already (max_concurrent_requests)"))
+        }
+        let url: HTTPURL
+        do throws(InvocationError) { url = try settings.policy.check(endpoint.url) } catch { return incoming.fail(error) }
+        let call = ActiveCall(incoming, endpoint, deadline: .now() + endpoint.timeout)
+        calls[ObjectIdentifier(call)] = call
+        guard settings.policy.needsResolution(url) else { return transfer(call, url, pinned: []) }
+        let bound = NIOLoopBound((self, call), eventLoop: context.eventLoop)
+        call.lookUpTimeout = context.eventLoop.scheduleTask(deadline: call.deadline) {
+            let (worker, call) = bound.value
+            worker.finish(call, .failure(InvocationError(.httpRequestFailed, "the request timed out while its host was looked up")))
+        }
+        resolver.addresses(of: url.host) { [self] addresses in
+            guard calls[ObjectIdentifier(call)] != nil else { return }
+            do throws(InvocationError) {
+                try settings.policy.check(addresses: addresses)
+                transfer(call, url, pinned: addresses)
+            } catch {
+                finish(call, .failure(error))
+            }
+        }
+    }
+
+    private func transfer(_ call: ActiveCall, _ url: HTTPURL, pinned: [IPAddress]) {
+        call.lookUpTimeout?.cancel()
+        let remote = RemoteCall(
+            endpoint: call.endpoint, invocationID: call.incoming.invocationID, payload: call.incoming.payload,
+            traceparent: call.incoming.traceparent, baggage: call.incoming.baggage)
+        let (settings, deadline, maximumResult) = (settings, call.deadline, maximumResult)
+        let bound = NIOLoopBound((self, call), eventLoop: context.eventLoop)
+        let eventLoop = context.eventLoop
+        transfers.submit {
+            let body = remote.body
+            return TransferRequest(
+                url: url, method: remote.endpoint.method, headers: remote.headers(for: body, timestamp: Int64(time(nil))), body: body,
+                pinned: pinned, blocksPrivateAddresses: settings.policy.blocksPrivateAddresses,
+                timeoutMilliseconds: Int((deadline - .now()).nanoseconds / 1_000_000),
+                maximumResponseBytes: settings.maximumResponseBytes)
+        } finish: { outcome in
+            let result = RemoteResult(outcome).fitting(maximumResult)
+            eventLoop.execute {
+                let (worker, call) = bound.value
+                worker.finish(call, result)
+            }
+        }
+    }
+
+    /// Answers a call, once: whatever comes later finds it gone.
+    private func finish(_ call: ActiveCall, _ result: RemoteResult) {
+        guard calls.removeValue(forKey: ObjectIdentifier(call)) != nil else { return }
+        call.lookUpTimeout?.cancel()
+        switch result {
+        case .value(let bytes): call.incoming.reply(raw: bytes)
+        case .none: call.incoming.reply(nil)
+        case .failure(let error): call.incoming.fail(error)
+        }
+        if calls.isEmpty { onIdle?() }
+    }
+
+    // MARK: Drain
+
+    /// New calls wait in the core for the next process; running ones finish, or fail shortly before the deadline.
+    public func drain(deadline: NIODeadline, completion: @escaping () -> Void) {
+        isDraining = true
+        context.link.call("core::http_functions::detach", timeout: .seconds(2), writeData: { $0.writeStaticString("{}") }) { [self] _ in
+            // The answer comes behind every call that was on its way.
+            guard !calls.isEmpty else { return completion() }
+            let bound = NIOLoopBound(self, eventLoop: context.eventLoop)
+            let timeout = context.eventLoop.scheduleTask(deadline: deadline - Self.drainMargin) { bound.value.abandonCalls() }
+            onIdle = {
+                timeout.cancel()
+                completion()
+            }
+        }
+    }
+
+    private func abandonCalls() {
+        for call in Array(calls.values) {
+            finish(call, .failure(InvocationError(.httpRequestFailed, "iii-http-functions is stopping and waits no longer for the remote")))
+        }
+    }
+}
+
+/// A call that is not answered yet.
+private final class ActiveCall {
+    let incoming: IncomingCall
+    let endpoint: RemoteEndpoint
+    let deadline: NIODeadline
+    var lookUpTimeout: Scheduled<Void>?
+
+    init(_ incoming: IncomingCall, _ endpoint: RemoteEndpoint, deadline: NIODeadline) {
+        self.incoming = incoming
+        self.endpoint = endpoint
+        self.deadline = deadline
+    }
+}

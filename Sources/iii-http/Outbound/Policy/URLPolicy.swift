@@ -1,0 +1,86 @@
+import IIIProtocol
+
+/// Which remote endpoints functions may have (protocol.md §4.8): checked at registration and again before every call.
+///
+/// The order of checks is fixed: parse, scheme, allow-list, address. A value without I/O: the caller resolves names and shows
+/// the addresses to `check(addresses:)`.
+package struct URLPolicy: Sendable {
+    /// Default: everything.
+    package var allowlist: [AllowedEndpoint] = []
+    /// Default true.
+    package var blocksPrivateAddresses = true
+    /// Default true.
+    package var requiresHTTPS = true
+
+    package init() {}
+
+    /// Everything that needs no name resolution. Throws `url_validation_failed`.
+    package func check(_ text: String) throws(InvocationError) -> HTTPURL {
+        let url: HTTPURL
+        do throws(HTTPURL.Invalid) {
+            url = try HTTPURL(text)
+        } catch {
+            throw Self.refusal(error == .scheme && requiresHTTPS ? "HTTPS is required" : "Invalid URL")
+        }
+        if requiresHTTPS && !url.isSecure { throw Self.refusal("HTTPS is required") }
+        guard allowlist.isEmpty || allowlist.contains(where: { $0.permits(url) }) else { throw Self.refusal("URL not in allowlist") }
+        if let address = url.address { try check(addresses: [address]) }
+        return url
+    }
+
+    /// Whether the URL's host has to be resolved before it may be connected to.
+    package func needsResolution(_ url: HTTPURL) -> Bool { blocksPrivateAddresses && url.address == nil }
+
+    /// One blocked address suffices to refuse; none at all means that the name does not exist.
+    package func check(addresses: [IPAddress]) throws(InvocationError) {
+        guard !addresses.isEmpty else { throw Self.lookupFailed }
+        if blocksPrivateAddresses, addresses.contains(where: \.isPrivate) { throw Self.privateAddress }
+    }
+
+    package static let lookupFailed = refusal("DNS lookup failed")
+    package static let privateAddress = refusal("Private IP blocked")
+
+    private static func refusal(_ message: String) -> InvocationError { InvocationError(.urlValidationFailed, message) }
+}
+
+/// One entry of `security.url_allowlist`: a glob over the host, or with `://` globs over scheme, host, port and path.
+///
+/// Each part is matched on its own, so `*` never reaches from the host into the path. Without a port the pattern means the
+/// scheme's own; without a path, every path. Hosts compare in lower case; IPv6 addresses stand without brackets.
+package struct AllowedEndpoint: Sendable {
+    private struct Origin: Sendable {
+        let scheme: GlobPattern
+        let port: GlobPattern?
+        let path: GlobPattern?
+    }
+
+    private let host: GlobPattern
+    private let origin: Origin?
+
+    package init(_ text: String) throws(GlobPattern.Invalid) {
+        guard let separator = text.firstRange(of: "://") else {
+            host = try GlobPattern(text.lowercased())
+            origin = nil
+            return
+        }
+        let rest = text[separator.upperBound...]
+        let pathStart = rest.firstIndex(of: "/") ?? rest.endIndex
+        var authority = rest[..<pathStart]
+        var port: GlobPattern?
+        if let colon = authority.lastIndex(of: ":"), !authority[colon...].contains("]") {
+            port = try GlobPattern(authority[authority.index(after: colon)...])
+            authority = authority[..<colon]
+        }
+        host = try GlobPattern(authority.lowercased())
+        origin = Origin(
+            scheme: try GlobPattern(text[..<separator.lowerBound].lowercased()), port: port,
+            path: pathStart == rest.endIndex ? nil : try GlobPattern(rest[pathStart...]))
+    }
+
+    func permits(_ url: HTTPURL) -> Bool {
+        guard host.matches(url.host) else { return false }
+        guard let origin else { return true }
+        return origin.scheme.matches(url.scheme) && (origin.port?.matches(String(url.port)) ?? url.isDefaultPort)
+            && (origin.path?.matches(url.path) ?? true)
+    }
+}
