@@ -27,6 +27,7 @@ let package = Package(
     targets: [
         // Shared
         .systemLibrary(name: "COpenSSL", path: "Sources/Shared/COpenSSL", providers: [.apt(["libssl-dev"])]),
+        .systemLibrary(name: "CZlib", path: "Sources/Shared/CZlib", providers: [.apt(["zlib1g-dev"])]),
         .target(name: "IIIProtocol", path: "Sources/Shared/Protocol"),
         .target(name: "IIICrypto", dependencies: ["COpenSSL"], path: "Sources/Shared/Crypto"),
         .target(name: "IIITelemetry", dependencies: ["IIIProtocol", logging], path: "Sources/Shared/Telemetry"),
@@ -61,7 +62,9 @@ let package = Package(
         // iii-http
         .target(
             name: "IIIHTTPGateway",
-            dependencies: ["IIIProtocol", "IIITransport", "IIIWorker", "IIICrypto", "IIITelemetry", nioCore, nioPosix, nioHTTP1, logging],
+            dependencies: [
+                "IIIProtocol", "IIITransport", "IIIWorker", "IIICrypto", "IIITelemetry", "CZlib", nioCore, nioPosix, nioHTTP1, logging,
+            ],
             path: "Sources/iii-http/Gateway"),
         .executableTarget(
             name: "iii-http", dependencies: ["IIIHTTPGateway", "IIIWorker", "IIITelemetry", argumentParser, logging],
