@@ -28,6 +28,7 @@ let package = Package(
         // Shared
         .systemLibrary(name: "COpenSSL", path: "Sources/Shared/COpenSSL", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(name: "CCurl", path: "Sources/Shared/CCurl", providers: [.apt(["libcurl4-openssl-dev"])]),
+        .systemLibrary(name: "CZlib", path: "Sources/Shared/CZlib", providers: [.apt(["zlib1g-dev"])]),
         .target(name: "IIIProtocol", path: "Sources/Shared/Protocol"),
         .target(name: "IIICrypto", dependencies: ["COpenSSL"], path: "Sources/Shared/Crypto"),
         .target(name: "IIITelemetry", dependencies: ["IIIProtocol", logging], path: "Sources/Shared/Telemetry"),
@@ -62,7 +63,9 @@ let package = Package(
         // iii-http
         .target(
             name: "IIIHTTPGateway",
-            dependencies: ["IIIProtocol", "IIITransport", "IIIWorker", "IIICrypto", "IIITelemetry", nioCore, nioPosix, nioHTTP1, logging],
+            dependencies: [
+                "IIIProtocol", "IIITransport", "IIIWorker", "IIICrypto", "IIITelemetry", "CZlib", nioCore, nioPosix, nioHTTP1, logging,
+            ],
             path: "Sources/iii-http/Gateway"),
         .target(
             name: "IIIHTTPFunctions",

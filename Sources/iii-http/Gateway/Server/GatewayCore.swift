@@ -11,19 +11,21 @@ import NIOCore
 /// Calls carry no timeout of their own: the request's timer answers the client, and what a handler that never returns leaves
 /// behind is bounded by the core's `max_in_flight` (65 536). While draining, idle connections are closed and every response carries `connection: close`.
 final class GatewayCore<Link: FunctionLink> {
-    let configuration: HTTPConfiguration
+    /// What new requests begin with; requests in flight keep theirs.
+    private(set) var settings: GatewaySettings<Link>
     let link: Link
     let eventLoop: any EventLoop
     let logger: Logger
     let references: ChannelRefMint
+    let date = HTTPDate()
     var routes = RouteTable()
-    var writer: ResponseWriter
-
-    private(set) var headTimers: DeadlineQueue<HTTPConnection<Link>>
-    private(set) var idleTimers: DeadlineQueue<HTTPConnection<Link>>
-    private(set) var requestTimers: DeadlineQueue<HTTPConnection<Link>>
-    private(set) var graceTimers: DeadlineQueue<HTTPConnection<Link>>
-    private(set) var lingerTimers: DeadlineQueue<HTTPConnection<Link>>
+    /// Whether the core has told all routes of this link session; readiness waits for it.
+    var areRoutesComplete = false
+    var requestIDs = RequestIDSource()
+    /// The current OpenAPI document.
+    var openAPIDocument = OpenAPIDocument.make(routes: [], functions: [:], version: workerLibraryVersion)
+    private let writeLine: ([UInt8]) -> Void
+    private var compressor: GzipCompressor?
 
     private(set) var isDraining = false
     var slots = ConnectionSlots<HTTPConnection<Link>>()
@@ -36,23 +38,40 @@ final class GatewayCore<Link: FunctionLink> {
     private var dirty: [HTTPConnection<Link>] = []
     private var isFlushScheduled = false
 
-    /// How long a client may take to read its last response before the connection is torn down.
-    private static var lingerTime: TimeAmount { .seconds(2) }
-
-    init(configuration: HTTPConfiguration, link: Link, eventLoop: any EventLoop, channelKey: [UInt8], logger: Logger) {
-        self.configuration = configuration
+    /// `writeLine` takes the lines of a JSON access log.
+    init(
+        configuration: HTTPConfiguration, link: Link, eventLoop: any EventLoop, channelKey: [UInt8], logger: Logger,
+        writeLine: @escaping ([UInt8]) -> Void
+    ) {
         self.link = link
         self.eventLoop = eventLoop
         self.logger = logger
+        self.writeLine = writeLine
         references = ChannelRefMint(key: channelKey)
-        writer = ResponseWriter(cors: configuration.cors, errorFormat: configuration.errorFormat)
+        let compressor = configuration.compresses ? GzipCompressor() : nil
+        self.compressor = compressor
         limit = ConcurrencyLimit(limit: configuration.concurrencyLimit, queueLimit: configuration.concurrencyQueueLimit)
-        headTimers = DeadlineQueue(eventLoop: eventLoop, length: configuration.headerTimeout) { $0.headTimeExpired() }
-        idleTimers = DeadlineQueue(eventLoop: eventLoop, length: configuration.idleTimeout) { $0.idleTimeExpired() }
-        requestTimers = DeadlineQueue(eventLoop: eventLoop, length: configuration.requestTimeout) { $0.requestTimeExpired() }
-        let grace = min(configuration.nullResultGrace, configuration.requestTimeout)
-        graceTimers = DeadlineQueue(eventLoop: eventLoop, length: grace) { $0.graceTimeExpired() }
-        lingerTimers = DeadlineQueue(eventLoop: eventLoop, length: Self.lingerTime) { $0.lingerTimeExpired() }
+        settings = GatewaySettings(
+            configuration, date: date, compressor: compressor, eventLoop: eventLoop, logger: logger, writeLine: writeLine)
+    }
+
+    /// Puts another configuration into force for every request that begins from now on; limits of a connection's head hold
+    /// for connections that are accepted from now on.
+    func apply(_ configuration: HTTPConfiguration) {
+        if configuration.compresses, compressor == nil { compressor = GzipCompressor() }
+        settings = GatewaySettings(
+            configuration, date: date, compressor: configuration.compresses ? compressor : nil, eventLoop: eventLoop, logger: logger,
+            writeLine: writeLine)
+        for connection in limit.resize(limit: configuration.concurrencyLimit, queueLimit: configuration.concurrencyQueueLimit) {
+            connection.placeGranted()
+        }
+    }
+
+    /// nil when requests can be served, else why not.
+    var unreadiness: String? {
+        if isDraining { return "draining" }
+        if !link.isConnected { return "no connection to the engine" }
+        return areRoutesComplete ? nil : "routes are being replayed"
     }
 
     // MARK: Connections
@@ -61,7 +80,7 @@ final class GatewayCore<Link: FunctionLink> {
 
     /// The slot of a new connection; nil when the gateway has as many as it may have.
     func opened(_ connection: HTTPConnection<Link>) -> Int? {
-        slots.count < configuration.maximumConnections ? slots.take(connection) : nil
+        slots.count < settings.configuration.maximumConnections ? slots.take(connection) : nil
     }
 
     func closed(_ slot: Int) {
@@ -127,7 +146,7 @@ final class GatewayCore<Link: FunctionLink> {
     /// Until when the channels of a request that starts now may be opened: its deadline and a little for the way.
     func referenceDeadline() -> UInt64 {
         let milliseconds = HTTPDate.now().nanoseconds / 1_000_000
-        return milliseconds &+ UInt64(configuration.requestTimeout.nanoseconds / 1_000_000) &+ 10_000
+        return milliseconds &+ UInt64(settings.configuration.requestTimeout.nanoseconds / 1_000_000) &+ 10_000
     }
 
     // MARK: Flushing

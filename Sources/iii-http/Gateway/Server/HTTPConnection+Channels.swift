@@ -65,7 +65,7 @@ extension HTTPConnection {
         gateway.link.open(ChannelRef(channelID: ref.channelID, accessKey: ref.accessKey, direction: .read), with: socket)
         guard phase == .grace else { return }
         phase = .waiting
-        gateway.requestTimers.start(timer)
+        settings.requestTimers.start(timer)
     }
 
     /// A return value beside an open response channel waits: bytes that were written before it win over it (§10.1), and they
@@ -98,7 +98,8 @@ extension HTTPConnection {
             guard phase == .streaming else { return }
         }
         guard !bytes.isEmpty else { return }
-        gateway.writer.writeChunk(bytes, form, to: &output)
+        settings.writer.writeChunk(bytes, form, to: &output)
+        streamedBytes += bytes.count
         scheduleFlush()
         if !isWritable { download?.socket.readsAutomatically = false }
     }
@@ -109,14 +110,14 @@ extension HTTPConnection {
         download.heldResult = nil
         abandonCall()
         prepareResponse()
-        gateway.writer.writeStreamHead(download.status, download.headersText, &form, to: &output)
+        settings.writer.writeStreamHead(download.status, download.headersText, &form, to: &output)
         phase = .streaming
         exchange &+= 1
         timer.cancel()
         givePlaceBack()
         scheduleFlush()
         // Nothing may follow: the writer learns it from its socket.
-        if !form.isStreamed { responseWritten() }
+        if !form.isStreamed { responseWritten(download.status) }
     }
 
     private func downloadEnded(_ ending: ChannelSocket.Ending) {
@@ -125,11 +126,11 @@ extension HTTPConnection {
         switch ending {
         case .complete:
             if isStreaming {
-                gateway.writer.writeStreamEnd(form, to: &output)
-                responseWritten()
+                settings.writer.writeStreamEnd(form, to: &output)
+                responseWritten(download?.status ?? 200)
             } else if let download {
                 abandonCall()
-                respond { gateway.writer.writeEmptyStream(download.status, download.headersText, form, to: &$0) }
+                respond(download.status) { settings.writer.writeEmptyStream(download.status, download.headersText, form, to: &$0) }
             }
         case .broken where isStreaming:
             // No final chunk: the client must notice that this is not the whole.

@@ -35,8 +35,14 @@ final class HTTPConnection<Link: FunctionLink>: ChannelDuplexHandler {
     }
 
     let gateway: GatewayCore<Link>
+    /// Of the current request, or the last one.
+    var settings: GatewaySettings<Link>
     var context: ChannelHandlerContext?
     let timer = DeadlineEntry<HTTPConnection<Link>>()
+    /// Progress of the request body and of the output; made when first needed.
+    var bodyTimer: DeadlineEntry<HTTPConnection<Link>>?
+    var stallTimer: DeadlineEntry<HTTPConnection<Link>>?
+    var stalledBytes = 0
 
     var phase = Phase.idle
     /// Changes whenever an exchange begins or is answered; completions carry the number they belong to.
@@ -60,6 +66,16 @@ final class HTTPConnection<Link: FunctionLink>: ChannelDuplexHandler {
     var download: ResponseStream?
     /// It broke before a byte of it was sent on.
     var isDownloadLost = false
+    /// Body bytes of a streamed response so far.
+    var streamedBytes = 0
+
+    /// Global middleware is still to be called or being called: the body is not touched before it has passed.
+    var isGuarded = false
+    var requestCount = 0
+    /// Exists while the access log has chosen the current request.
+    var accessRecord: AccessRecord?
+    /// Where in `output` the current response starts.
+    var responseStart = 0
 
     /// Parts that arrived while the request before them was still in work.
     private var parts = CircularBuffer<HTTPServerRequestPart>()
@@ -81,6 +97,7 @@ final class HTTPConnection<Link: FunctionLink>: ChannelDuplexHandler {
 
     init(gateway: GatewayCore<Link>) {
         self.gateway = gateway
+        settings = gateway.settings
         timer.bind(to: self)
     }
 
@@ -97,7 +114,7 @@ final class HTTPConnection<Link: FunctionLink>: ChannelDuplexHandler {
     }
 
     private func opened() {
-        gateway.headTimers.start(timer)
+        settings.headTimers.start(timer)
         if !gateway.isDraining { slot = gateway.opened(self) }
         if slot == nil { failOutsideRequest(.overloaded) }
     }
@@ -123,13 +140,17 @@ final class HTTPConnection<Link: FunctionLink>: ChannelDuplexHandler {
         abandonCall()
         if phase == .queued { gateway.withdraw(self) } else { givePlaceBack() }
         phase = .closing
+        isGuarded = false
         timer.cancel()
+        bodyTimer?.cancel()
+        stallTimer?.cancel()
         releaseChannels()
         // A call that is never answered keeps this object: it must not keep buffers with it.
         parts = CircularBuffer()
         output = ByteBuffer()
         request = nil
         facts = nil
+        accessRecord = nil
         if let slot { gateway.closed(slot) }
     }
 
@@ -154,7 +175,7 @@ final class HTTPConnection<Link: FunctionLink>: ChannelDuplexHandler {
     }
 
     /// Whether the request before the next part is still in work.
-    private var isBlocked: Bool { hasRequestEnded && phase != .idle }
+    private var isBlocked: Bool { (hasRequestEnded && phase != .idle) || isGuarded }
 
     private func process(_ part: HTTPServerRequestPart) {
         isProcessing = true
@@ -197,9 +218,10 @@ final class HTTPConnection<Link: FunctionLink>: ChannelDuplexHandler {
         if !sawPart, phase == .idle, !hasPartialHead {
             // Bytes without a complete head: the sender has the header time from here, not the idle time.
             hasPartialHead = true
-            if !timer.isRunning(in: gateway.headTimers) { gateway.headTimers.start(timer) }
+            if !timer.isRunning(in: settings.headTimers) { settings.headTimers.start(timer) }
         }
         sawPart = false
+        if phase == .collecting { startBodyTimer() }
         processWaitingParts()
         context.fireChannelReadComplete()
     }
@@ -211,7 +233,12 @@ final class HTTPConnection<Link: FunctionLink>: ChannelDuplexHandler {
     func channelWritabilityChanged(context: ChannelHandlerContext) {
         isWritable = context.channel.isWritable
         streamWritabilityChanged(isWritable)
-        if isWritable { processWaitingParts() }
+        if isWritable {
+            stallTimer?.cancel()
+            processWaitingParts()
+        } else {
+            startStallTimer()
+        }
         context.fireChannelWritabilityChanged()
     }
 
@@ -278,7 +305,7 @@ final class HTTPConnection<Link: FunctionLink>: ChannelDuplexHandler {
         closesAfterFlush = true
         timer.cancel()
         // A peer that never reads must not keep the connection for ever.
-        gateway.idleTimers.start(timer)
+        settings.idleTimers.start(timer)
         scheduleFlush()
     }
 
@@ -289,7 +316,7 @@ final class HTTPConnection<Link: FunctionLink>: ChannelDuplexHandler {
             return
         }
         // Closing with unread input would reset the connection and could cost the client its response.
-        gateway.lingerTimers.start(timer)
+        settings.lingerTimers.start(timer)
         let bound = NIOLoopBound(context, eventLoop: context.eventLoop)
         context.close(mode: .output).whenFailure { _ in bound.value.close(promise: nil) }
         if isReadWanted {
@@ -307,10 +334,10 @@ final class HTTPConnection<Link: FunctionLink>: ChannelDuplexHandler {
     func idleTimeExpired() {
         guard let context else { return }
         // A client that still takes in a large response is slow, not idle.
-        let buffered = (try? context.channel.syncOptions?.getOption(.bufferedWritableBytes)) ?? 0
+        let buffered = bufferedBytes
         if buffered > 0, buffered != bufferedBytesBefore {
             bufferedBytesBefore = buffered
-            gateway.idleTimers.start(timer)
+            settings.idleTimers.start(timer)
             return
         }
         context.close(promise: nil)
@@ -325,6 +352,6 @@ final class HTTPConnection<Link: FunctionLink>: ChannelDuplexHandler {
         facts = nil
         hasPartialHead = false
         bufferedBytesBefore = 0
-        gateway.idleTimers.start(timer)
+        settings.idleTimers.start(timer)
     }
 }
