@@ -1,4 +1,5 @@
 import IIIProtocol
+import IIITLS
 import NIOCore
 import NIOHTTP1
 
@@ -159,7 +160,11 @@ final class HTTPConnection<Link: FunctionLink>: ChannelDuplexHandler {
         if phase == .idle, parts.isEmpty { beginClosing() }
     }
 
-    func abort() { context?.close(promise: nil) }
+    /// Over TLS the client can tell this from the end of a complete response.
+    func abort() {
+        context?.triggerUserOutboundEvent(TLSUncleanClose(), promise: nil)
+        context?.close(promise: nil)
+    }
 
     // MARK: Reading
 
