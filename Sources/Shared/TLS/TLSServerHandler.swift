@@ -41,6 +41,9 @@ package final class TLSServerHandler: ChannelDuplexHandler {
     /// Plaintext that may wait for the end of the handshake: an early refusal, not a response of any size.
     static var maximumEarlyBytes: Int { 1024 * 1024 }
 
+    /// How long a close waits for its close_notify to be written.
+    private static var closeTime: TimeAmount { .seconds(2) }
+
     private let endpoint: TLSEndpoint
     private let session: TLSSession
     private var state = State.awaitingBytes
@@ -268,14 +271,28 @@ package final class TLSServerHandler: ChannelDuplexHandler {
         case (.input, _), (.output, .outputClosed), (.output, .refused), (.output, .closed):
             context.close(mode: mode, promise: promise)
         case (.all, _), (.output, .awaitingBytes), (.output, .handshaking):
-            if state == .open, !closesUncleanly {
-                session.sendCloseNotify()
-                writeOutput(context, promise: nil)
-                context.flush()
-            }
+            // A peer that has let output pile up would not see a close_notify behind it either.
+            let says = state == .open && !closesUncleanly && context.channel.isWritable
             end(ChannelError.ioOnClosedChannel)
+            if says { sayAndClose(context, promise: promise) } else { context.close(promise: promise) }
+        }
+    }
+
+    /// Closes once the close_notify is out. Flushing and closing at once would lose it where we are called out of a write that has
+    /// just completed: the channel does not write then.
+    private func sayAndClose(_ context: ChannelHandlerContext, promise: EventLoopPromise<Void>?) {
+        session.sendCloseNotify()
+        let written = context.eventLoop.makePromise(of: Void.self)
+        let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
+        timeout = context.eventLoop.scheduleTask(in: Self.closeTime) { bound.value.1.close(promise: nil) }
+        written.futureResult.whenComplete { _ in
+            let (handler, context) = bound.value
+            handler.timeout?.cancel()
+            handler.timeout = nil
             context.close(promise: promise)
         }
+        writeOutput(context, promise: written)
+        context.flush()
     }
 
     /// The peer gets what is in `output`, then the end of the stream.
