@@ -1,10 +1,13 @@
 """Bodies, streams and limits behave over TLS as they do over plain HTTP: the same tests, another scheme."""
 
 import http.client
+import socket
+import ssl
+import struct
 
 import pytest
 
-from certificates import Authority
+from certificates import Authority, connect, read_to_end
 from test_http import app, get, test_head_is_served_by_the_get_route, test_payload, test_response_mapping  # noqa: F401
 from test_http_streaming import (  # noqa: F401
     TIMEOUT_MS,
@@ -42,13 +45,11 @@ def core(tmp_path_factory):
 
 def test_a_torn_response_is_no_clean_end(core, serve):
     """Without chunks only the missing close_notify tells the client that the body was cut."""
-    import ssl
-
-    from certificates import connect, read_to_end
-
     def handler(data):
         writer = end(core, data["response"])
         writer.send(b"half of it")
+        writer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.socket.shutdown(socket.SHUT_RDWR)
         writer.socket.close()
 
     path = serve(handler, "GET").split(str(core.http_port))[1]
