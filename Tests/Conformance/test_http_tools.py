@@ -70,7 +70,7 @@ def test_httplint_finds_nothing_bad(core, request_line, fields, body):
     asked.process_headers([(b"Host", b"a.test"), *pairs(fields.encode().split(b"\r\n")[:-1])])
     asked.finish_content(True)
     linter = HttpResponseLinter(start_time=time.time())
-    linter.request = asked
+    linter.request, linter.is_head_response = asked, method == "HEAD"
     linter.process_response_topline(version, status, phrase)
     linter.process_headers(pairs(lines))
     linter.feed_content(content)
