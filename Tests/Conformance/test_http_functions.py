@@ -281,6 +281,15 @@ def test_closed_port(worker, caller):
     assert error["code"] == "http_request_failed" and "connect" in error["message"]
 
 
+def test_a_name_without_address(tmp_path):
+    """Without the address check a name is first looked up by the call."""
+    with running(tmp_path, workers=[{"name": "iii-http-functions", "config": {"security": {"block_private_ips": False, "require_https": False}}}]) as core:
+        wire = core.connect()
+        error = wire.error_of(declare(wire, "http://nonexistent.invalid/"), {})
+        assert error["code"] == "http_request_failed" and "connect" in error["message"]
+        wire.close()
+
+
 def test_slow_remotes_hold_nobody_up(worker, caller, remote):
     with raw(lambda connection, data: connection.recv(1)) as server:
         slow, fast = declare(worker, server.url()), declare(worker, remote.url("/fast"))
@@ -695,4 +704,23 @@ def test_proxies_of_the_environment(tmp_path, remote):
         wire = core.connect()
         assert wire.call(declare(wire, "http://localhost:1/through"), {}) == {"ok": True}
         assert remote.seen("http://localhost:1/through")
+        wire.close()
+
+
+def test_outbound_role_as_a_unit_of_its_own(tmp_path, remote):
+    """What a systemd unit runs: it comes after the registration, is killed, and comes again."""
+    (tmp_path / "secret").write_text("0123456789abcdef" * 4)
+    environment = {"III_BUILTIN_TOKEN_FILE": str(tmp_path / "secret")}
+    with running(tmp_path, workers=[entry()], args=["--except", "iii-http-functions"], env=environment) as core:
+        wire = core.connect()
+        function = declare(wire, remote.url("/unit"))
+        for _ in range(2):
+            with open(tmp_path / "unit.log", "ab") as log:
+                process = subprocess.Popen([BIN / "iii-http", "--role", "outbound", "--engine", core.url], env=core.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            try:
+                wait_for(lambda: function in listed(wire), "the function is listed")
+                assert wire.call(function, {}) == {"ok": True}
+            finally:
+                process.kill()
+                process.wait()
         wire.close()
