@@ -28,6 +28,7 @@ let package = Package(
         // Shared
         .systemLibrary(name: "COpenSSL", path: "Sources/Shared/COpenSSL", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(name: "CCurl", path: "Sources/Shared/CCurl", providers: [.apt(["libcurl4-openssl-dev"])]),
+        .systemLibrary(name: "CZlib", path: "Sources/Shared/CZlib", providers: [.apt(["zlib1g-dev"])]),
         .target(name: "IIIProtocol", path: "Sources/Shared/Protocol"),
         .target(name: "IIICrypto", dependencies: ["COpenSSL"], path: "Sources/Shared/Crypto"),
         .target(name: "IIITelemetry", dependencies: ["IIIProtocol", logging], path: "Sources/Shared/Telemetry"),
@@ -62,7 +63,9 @@ let package = Package(
         // iii-http
         .target(
             name: "IIIHTTPGateway",
-            dependencies: ["IIIProtocol", "IIITransport", "IIIWorker", "IIICrypto", "IIITelemetry", nioCore, nioPosix, nioHTTP1, logging],
+            dependencies: [
+                "IIIProtocol", "IIITransport", "IIIWorker", "IIICrypto", "IIITelemetry", "CZlib", nioCore, nioPosix, nioHTTP1, logging,
+            ],
             path: "Sources/iii-http/Gateway"),
         .target(
             name: "IIIHTTPFunctions",
@@ -79,7 +82,8 @@ let package = Package(
         // Tests
         .testTarget(name: "ProtocolTests", dependencies: ["IIIProtocol"], path: "Tests/ProtocolTests"),
         .testTarget(
-            name: "TransportTests", dependencies: ["IIITransport", "IIIProtocol", nioEmbedded, nioPosix], path: "Tests/TransportTests"),
+            name: "TransportTests", dependencies: ["IIITransport", "IIIProtocol", "IIICrypto", nioEmbedded, nioPosix],
+            path: "Tests/TransportTests"),
         .testTarget(name: "ConfigurationTests", dependencies: ["IIIConfiguration"], path: "Tests/ConfigurationTests"),
         .testTarget(
             name: "SupervisionTests",
@@ -88,7 +92,7 @@ let package = Package(
         .testTarget(name: "EngineTests", dependencies: ["IIIEngine", nioEmbedded], path: "Tests/EngineTests"),
         .testTarget(name: "WorkerTests", dependencies: ["IIIWorker", "IIIEngine", nioPosix], path: "Tests/WorkerTests"),
         .testTarget(
-            name: "HTTPGatewayTests", dependencies: ["IIIHTTPGateway", "IIIWorker", "IIICrypto", nioEmbedded],
+            name: "HTTPGatewayTests", dependencies: ["IIIHTTPGateway", "IIIWorker", "IIICrypto", "IIITransport", nioEmbedded],
             path: "Tests/HTTPGatewayTests"),
         .testTarget(
             name: "HTTPFunctionsTests", dependencies: ["IIIHTTPFunctions", "IIICrypto", "IIIProtocol", nioPosix],

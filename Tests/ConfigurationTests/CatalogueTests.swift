@@ -62,7 +62,7 @@ import Testing
               default_timeout: 30000
               concurrency_request_limit: 1024
               cors: {allowed_origins: ["*"], allowed_methods: [GET, POST]}
-              middleware: [{function_id: m::f, phase: preHandler, priority: -1, extra: 1}]
+              middleware: [{function_id: m::f, phase: preHandler, priority: -1}]
               body_limit: 1048576
               trust_proxy: false
               request_id_header: x-request-id

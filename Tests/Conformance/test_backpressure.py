@@ -5,26 +5,16 @@ import threading
 
 import pytest
 
-from wire import Fleet, RawSocket, Wire, fleet, wait_for
-
-SECRET = "s" * 64
+from wire import BUILTIN_SECRET, Fleet, RawSocket, Wire, builtin, fleet, metrics, wait_for
 
 
 @pytest.fixture(scope="module")
 def limits(tmp_path_factory):
     secret = tmp_path_factory.mktemp("secret") / "token"
-    secret.write_text(SECRET)
+    secret.write_text(BUILTIN_SECRET)
     manager = {"outbound_high_water_bytes": 200_000, "outbound_max_bytes": 3_000_000, "write_stall_timeout_ms": 3_000}
     with fleet(manager=manager, env={"III_BUILTIN_TOKEN_FILE": str(secret)}) as it:
         yield it
-
-
-def metrics(it):
-    wire = Wire(it.port, additional_headers={"x-iii-builtin-token": SECRET, "x-iii-builtin-name": "probe"}).hello()
-    try:
-        return wire.call("core::metrics::snapshot", {})
-    finally:
-        wire.close()
 
 
 def silent_worker(it, function: str) -> RawSocket:
@@ -112,7 +102,7 @@ def test_telemetry_without_a_consumer_is_dropped_and_counted(limits):
 def test_telemetry_waits_for_its_consumer_within_a_bound(tmp_path):
     """With the entry configured, the newest frames are kept while it is away and handed over when it is ready."""
     secret = tmp_path / "token"
-    secret.write_text(SECRET)
+    secret.write_text(BUILTIN_SECRET)
     script = tmp_path / "sleeper"
     script.write_text("#!/bin/sh\nexec sleep 600\n")
     script.chmod(0o755)
@@ -124,7 +114,7 @@ def test_telemetry_waits_for_its_consumer_within_a_bound(tmp_path):
         for i in range(100):
             wire.send(b"LOGS" + json.dumps({"resourceLogs": [i, "x" * 1000]}).encode())
         wire.quiet()
-        consumer = Wire(it.port, additional_headers={"x-iii-builtin-token": SECRET, "x-iii-builtin-name": "iii-observability"}).hello()
+        consumer = builtin(it, "iii-observability")
         consumer.send({"type": "invokefunction", "function_id": "core::builtin::ready", "data": {"name": "iii-observability"}})
         frames = [consumer.ws.recv(timeout=10)]
         while len(frames) < 19:

@@ -32,7 +32,7 @@ import Testing
     }
 
     private func mint(_ mint: ChannelRefMint, deadline: UInt64) throws -> JSONValue {
-        mint.advance(deadline: deadline)
+        mint.advance(token: .random(in: 0 ... .max), deadline: deadline)
         var buffer = ByteBuffer()
         buffer.writeString("{")
         mint.writeMembers(to: &buffer)

@@ -39,10 +39,18 @@ import Testing
             (["port": "abc"], "port must be an integer from 0 to 65535"), (["port": 70000], "port must be an integer from 0 to 65535"),
             (["error_format": "xml"], "error_format must be flat or envelope"), (["cors": 1], "cors must be a map"),
             (["cors": ["allowed_origins": ["a", 1]]], "cors.allowed_origins must be a list of texts"), ([1], "config must be a map"),
+            (["middleware": [["function_id": "auth", "phase": "onError"]]], "middleware[0].phase must be preHandler"),
             (
-                ["middleware": [["function_id": "auth"]]],
-                "middleware is not supported by this version of iii-http; remove it from the entry's config"
+                ["middleware": [["function_id": "auth", "prioritty": 1]]],
+                "unknown key 'middleware[0].prioritty'; remove it or correct its spelling"
             ),
+            (["middleware": [["priority": 1]]], "middleware[0].function_id is missing"), (["middleware": 1], "middleware must be a list"),
+            (["request_id_header": "a b"], "request_id_header must be a header name, or null for none"),
+            (["health_path_prefix": "internal"], "health_path_prefix must be a path that starts with a slash"),
+            (["openapi_path": ""], "openapi_path must be a path such as /openapi.json"),
+            (["access_log_sample": 2], "access_log_sample must be a number from 0 to 1"),
+            (["compression": "br"], "compression must be off or gzip"),
+            (["stream_body_limit": "1MB"], "stream_body_limit must be an integer from 0 to 1125899906842624"),
             (
                 ["cors": ["allow_credentials": true]],
                 "cors.allow_credentials needs a list of origins in cors.allowed_origins: browsers refuse '*'"

@@ -1,4 +1,5 @@
 import IIIProtocol
+import IIITransport
 import IIIWorker
 import Logging
 import NIOCore
@@ -10,6 +11,7 @@ import NIOEmbedded
 final class FakeLink: FunctionLink {
     struct Call {
         let function: String
+        let namespace: String?
         let payload: JSONValue?
         let rawPayload: String
         let metadata: [UInt8]?
@@ -35,15 +37,15 @@ final class FakeLink: FunctionLink {
     var automaticAnswer: ((Call) -> Void)?
 
     func invoke(
-        _ function: FunctionID, traceparent: String?, baggage: String?, metadata: [UInt8]?,
+        _ function: FunctionID, namespace: String?, traceparent: String?, baggage: String?, metadata: [UInt8]?,
         writeData: (inout ByteBuffer) -> Void, completion: @escaping (CallOutcome) -> Void
     ) -> UUIDBits? {
         var buffer = ByteBuffer()
         writeData(&buffer)
         let raw = String(buffer: buffer)
         let call = Call(
-            function: function.text, payload: try? JSONValue(parsing: raw), rawPayload: raw, metadata: metadata, traceparent: traceparent,
-            completion: completion)
+            function: function.text, namespace: namespace, payload: try? JSONValue(parsing: raw), rawPayload: raw, metadata: metadata,
+            traceparent: traceparent, completion: completion)
         if let automaticAnswer {
             automaticAnswer(call)
             return nil
@@ -54,6 +56,14 @@ final class FakeLink: FunctionLink {
 
     func abandon(_ call: UUIDBits) { abandoned += 1 }
 
+    /// Sockets that were asked for. They never open; tests call their callbacks instead.
+    var opened: [(ref: ChannelRef, socket: ChannelSocket)] = []
+    private let coalescer = WriteCoalescer(eventLoop: EmbeddedEventLoop())
+
+    func makeChannelSocket() -> ChannelSocket { ChannelSocket(coalescer: coalescer) }
+
+    func open(_ ref: ChannelRef, with socket: ChannelSocket) { opened.append((ref, socket)) }
+
     /// The oldest call that is not answered yet.
     func next() -> Call { calls.removeFirst() }
 }
@@ -63,22 +73,28 @@ final class GatewayHarness {
     let loop = EmbeddedEventLoop()
     let link = FakeLink()
     let core: GatewayCore<FakeLink>
+    /// Lines of the JSON access log.
+    let lines = Lines()
+
+    final class Lines { var values: [JSONValue] = [] }
 
     init(_ change: (inout HTTPConfiguration) -> Void = { _ in }) {
         var configuration = HTTPConfiguration()
         change(&configuration)
         core = GatewayCore(
             configuration: configuration, link: link, eventLoop: loop, channelKey: Array("key".utf8),
-            logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() }))
+            logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() }),
+            writeLine: { [lines] line in if let value = try? JSONValue(parsing: line) { lines.values.append(value) } })
     }
 
     func route(
         _ method: String, _ path: String, to function: String = "f", condition: String? = nil, trigger: String? = nil,
-        metadata: [UInt8]? = nil
+        middleware: [String] = [], metadata: [UInt8]? = nil, namespace: String? = nil
     ) throws {
         let route = Route(
             triggerID: trigger ?? "\(method) \(path)", method: try unwrap(RouteMethod(name: method)), pattern: try RoutePattern(path),
-            functionID: FunctionID(function), condition: condition.map { FunctionID($0) }, metadata: metadata)
+            functionID: FunctionID(function), condition: condition.map { FunctionID($0) }, middleware: middleware.map { FunctionID($0) },
+            metadata: metadata, namespace: namespace)
         try core.routes.add(route)
     }
 

@@ -22,6 +22,9 @@ extension WorkerCatalogue {
         "max_triggers_per_worker": .init(.count, default: 10000),
         "max_trigger_types_per_worker": .init(.count, default: 1000),
         "max_held_calls": .init(.count, default: 1024),
+        "max_channels_per_worker": .init(.count, default: 10000),
+        "channel_buffer_bytes": .init(.bytes, default: 16_777_216),
+        "channels_buffer_bytes": .init(.bytes, default: 268_435_456),
         "telemetry_buffer_bytes": .init(.bytes, default: 4_194_304),
         "invocation_policy": .init(.choice(["latest", "round_robin", "least_pending"]), default: "latest"),
     ])
@@ -53,7 +56,8 @@ extension WorkerCatalogue {
         // In the 0.11.6 manual (http.md §3.3).
         "body_limit": .init(.bytes, default: 16_777_216),
         "trust_proxy": .init(.bool, default: false),
-        "request_id_header": .init(.string, default: "x-request-id"),
+        // Without a default here: an explicit null means "no request ids" and must reach the gateway. Absent: `x-request-id`.
+        "request_id_header": .init(.string),
         "ignore_trailing_slash": .init(.bool, default: false),
         "not_found_function": .init(.string),
         // Ours (http.md §20). Without `concurrency_queue_limit` four times the request limit may wait.
@@ -67,6 +71,22 @@ extension WorkerCatalogue {
         "invalid_json": .init(.choice(["null", "reject"]), default: "null"),
         "max_head_bytes": .init(.bytes, default: 65536),
         "max_header_count": .init(.count, default: 100),
+        "max_connections": .init(.count, default: 10000),
+        "max_requests_per_connection": .init(.count, default: 0),
+        "body_timeout_ms": .init(.milliseconds, default: 30000),
+        "write_stall_timeout_ms": .init(.milliseconds, default: 30000),
+        "middleware_mode": .init(.choice(["lenient", "strict"]), default: "lenient"),
+        "extended_request": .init(.bool, default: false),
+        "plain_return_as_body": .init(.bool, default: false),
+        "error_status_mapping": .init(.bool, default: false),
+        "hide_error_messages": .init(.bool, default: false),
+        "health_path_prefix": .init(.string),
+        "openapi_path": .init(.string),
+        "access_log": .init(.choice(["off", "text", "json"]), default: "off"),
+        "access_log_sample": .init(.number(0...1), default: 1.0),
+        "compression": .init(.choice(["off", "gzip"]), default: "off"),
+        "compression_min_bytes": .init(.bytes, default: 1024),
+        "etag": .init(.bool, default: false),
     ])
 
     private static let corsSchema: ConfigurationSchema = .object([
@@ -78,12 +98,12 @@ extension WorkerCatalogue {
         "max_age": .init(.count),
     ])
 
-    private static let middlewareSchema: ConfigurationSchema = .object(
-        [
-            "function_id": .init(.string, required: true),
-            "phase": .init(.string, default: "preHandler"),
-            "priority": .init(.integer(Int64(Int32.min)...Int64(Int32.max)), default: 0),
-        ], open: true)
+    /// Closed, unlike the reference's: a misspelt `priority` or `phase` of an authentication step is a hole.
+    private static let middlewareSchema: ConfigurationSchema = .object([
+        "function_id": .init(.string, required: true),
+        "phase": .init(.choice(["preHandler"]), default: "preHandler"),
+        "priority": .init(.integer(Int64(Int32.min)...Int64(Int32.max)), default: 0),
+    ])
 
     static let streamSchema: ConfigurationSchema = .object([
         "host": .init(.string, default: "127.0.0.1"),

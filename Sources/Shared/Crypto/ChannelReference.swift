@@ -29,6 +29,17 @@ package struct ChannelReference: Hashable, Sendable {
     /// What both ids of one request share and what is authenticated.
     package let base: [UInt8]
 
+    /// The first half of the nonce: it tells which process minted the reference.
+    package var mintPrefix: String {
+        let start = 3 + Self.deadlineDigits + 1
+        return String(decoding: base[start..<(start + Self.nonceDigits / 2)], as: UTF8.self)
+    }
+
+    /// The second half: what the reference stands for there.
+    package var token: UInt64 {
+        base[(Self.baseByteCount - 16)...].reduce(0) { $0 << 4 | UInt64(SecureBytes.nibble($1) ?? 0) }
+    }
+
     /// Reads a channel id; nil when it does not have the form above, which says nothing about its authenticity.
     package init?(channelID: String) {
         let bytes = Array(channelID.utf8)

@@ -44,6 +44,10 @@ open class WebSocketConnection: ChannelInboundHandler, RemovableChannelHandler {
     package private(set) var lastInbound = NIODeadline.now()
     /// Close code the peer sent, if it did.
     package private(set) var peerCloseCode: UInt16?
+    /// Whether the peer ended an open connection by a close frame without a complaint in it: no code, or 1000.
+    package private(set) var hasClosedCleanly = false
+    /// How long the peer may take to answer our close frame. Default 2 s.
+    package var closeTimeout = TimeAmount.seconds(2)
 
     private var context: ChannelHandlerContext?
     private var partial: ByteBuffer?
@@ -71,6 +75,8 @@ open class WebSocketConnection: ChannelInboundHandler, RemovableChannelHandler {
     /// One whole message. `bytes` are valid during the call only.
     open func messageReceived(_ bytes: UnsafeRawBufferPointer, isText: Bool) {}
     open func pongReceived() {}
+    /// A ping, which is answered by itself.
+    open func pingReceived() {}
     /// The last call: the connection is gone, for whatever reason.
     open func connectionClosed() {}
     /// Bytes waiting for the peer changed by a completed write.
@@ -97,8 +103,10 @@ open class WebSocketConnection: ChannelInboundHandler, RemovableChannelHandler {
         send(.text, expectedLength: bytes.count) { $0.writeBytes(bytes) }
     }
 
-    package func sendBinary(_ bytes: UnsafeRawBufferPointer) {
-        send(.binary, expectedLength: bytes.count) { $0.writeBytes(bytes) }
+    package func sendBinary(_ bytes: UnsafeRawBufferPointer) { send(bytes, isText: false) }
+
+    package func send(_ bytes: UnsafeRawBufferPointer, isText: Bool) {
+        send(isText ? .text : .binary, expectedLength: bytes.count) { $0.writeBytes(bytes) }
     }
 
     package func sendPing() {
@@ -213,14 +221,21 @@ open class WebSocketConnection: ChannelInboundHandler, RemovableChannelHandler {
 
     // MARK: Closing
 
-    /// Starts the close handshake; the peer has two seconds to answer it.
+    /// Starts the close handshake; the peer has `closeTimeout` to answer it.
     package func close(_ code: WebSocketCloseCode, reason: String = "") {
+        startClosing(code.rawValue, reason: reason)
+    }
+
+    /// The same without a code, which clients see as 1005: how channels end (protocol.md §6.3).
+    package func closeWithoutCode() { startClosing(nil, reason: "") }
+
+    private func startClosing(_ code: UInt16?, reason: String) {
         guard phase == .open else {
             if phase == .idle { phase = .closed }
             return
         }
-        sendClose(code.rawValue, reason: reason)
-        scheduleHardClose(after: .seconds(2))
+        sendClose(code, reason: reason)
+        scheduleHardClose(after: closeTimeout)
     }
 
     /// Ends the connection without waiting for the peer to read what is queued: for slow, silent or hostile peers.
@@ -276,25 +291,34 @@ open class WebSocketConnection: ChannelInboundHandler, RemovableChannelHandler {
         if role == .server { open() }
     }
 
+    public func channelActive(context: ChannelHandlerContext) {
+        if role == .server { open() }
+        context.fireChannelActive()
+    }
+
     func open() {
         guard let context, context.channel.isActive, phase == .idle else { return }
         phase = .open
         lastInbound = .now()
         connectionOpened()
+        guard var buffer = partial else { return }
+        partial = nil
+        process(&buffer)
+        keepRest(of: &buffer)
     }
 
     public func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        if phase == .idle { open() }
         var incoming = unwrapInboundIn(data)
         lastInbound = .now()
-        if var buffer = partial {
+        if phase == .idle {
+            // Frames that came with the upgrade response, while the HTTP decoder still stands between us and the socket: an
+            // answer to them would run into it.
+            partial.setOrWriteBuffer(&incoming)
+        } else if var buffer = partial {
             partial = nil
             buffer.writeBuffer(&incoming)
             process(&buffer)
-            if buffer.readableBytes > 0 && phase != .closed {
-                buffer.discardReadBytes()
-                partial = buffer
-            }
+            keepRest(of: &buffer)
         } else {
             // NIO keeps a reference to its read buffer, so unmasking in place would copy it; copy into warm memory instead.
             var buffer = ByteBuffer()
@@ -309,6 +333,12 @@ open class WebSocketConnection: ChannelInboundHandler, RemovableChannelHandler {
             }
             swap(&buffer, &coalescer.scratch)
         }
+    }
+
+    private func keepRest(of buffer: inout ByteBuffer) {
+        guard buffer.readableBytes > 0 && phase != .closed else { return }
+        buffer.discardReadBytes()
+        partial = buffer
     }
 
     /// Takes every whole frame off the front of `buffer`.
@@ -361,6 +391,7 @@ open class WebSocketConnection: ChannelInboundHandler, RemovableChannelHandler {
             whole.withUnsafeReadableBytes { messageReceived($0, isText: opcode == .text) }
         case .ping:
             send(.pong, expectedLength: payload.count) { $0.writeBytes(payload) }
+            pingReceived()
         case .pong:
             pongReceived()
         case .close:
@@ -390,7 +421,10 @@ open class WebSocketConnection: ChannelInboundHandler, RemovableChannelHandler {
             return fail(.protocolError, .malformedClose)
         }
         peerCloseCode = code
-        if phase == .open { sendClose(code, reason: "") }
+        if phase == .open {
+            hasClosedCleanly = code == nil || code == WebSocketCloseCode.normal.rawValue
+            sendClose(code, reason: "")
+        }
         flush()
         context?.close(promise: nil)
     }

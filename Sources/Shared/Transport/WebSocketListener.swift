@@ -1,3 +1,4 @@
+import Glibc
 import IIICrypto
 import IIIProtocol
 import NIOCore
@@ -32,6 +33,11 @@ package enum WebSocketListener {
             .serverChannelOption(.maxMessagesPerRead, value: 256)
             .childChannelOption(.maxMessagesPerRead, value: 8)
             .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
+            // Finds half-open peers also where nothing is said for long, on channels: after 60 s, 4 probes 15 s apart.
+            .childChannelOption(.socketOption(.so_keepalive), value: 1)
+            .childChannelOption(.tcpOption(.init(rawValue: TCP_KEEPIDLE)), value: 60)
+            .childChannelOption(.tcpOption(.init(rawValue: TCP_KEEPINTVL)), value: 15)
+            .childChannelOption(.tcpOption(.init(rawValue: TCP_KEEPCNT)), value: 4)
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     let decoder = ByteToMessageHandler(HTTPRequestDecoder(leftOverBytesStrategy: .forwardBytes))

@@ -23,9 +23,21 @@ public protocol CoreWorker: AnyObject, SendableMetatype {
     func drain(deadline: NIODeadline, completion: @escaping () -> Void)
     /// The link to the core came up or broke. It reconnects by itself.
     func linkStateChanged(isConnected: Bool)
+    /// The entry's `config` has changed. Take it over without losing work, or refuse and be restarted with it. Optional; by
+    /// default a worker is restarted.
+    func reconfigure(_ configuration: Configuration) -> Reconfiguration
+}
+
+/// What became of a changed configuration.
+public enum Reconfiguration: Sendable, Equatable {
+    /// In force for all new work.
+    case applied
+    /// Needs a restart, for this reason; the old configuration is still in force.
+    case refused(String)
 }
 
 extension CoreWorker {
+    public func reconfigure(_ configuration: Configuration) -> Reconfiguration { .refused("applied by a restart") }
     public func linkStateChanged(isConnected: Bool) {}
 }
 

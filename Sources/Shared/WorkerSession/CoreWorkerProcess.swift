@@ -160,8 +160,27 @@ private final class Running<W: CoreWorker>: @unchecked Sendable {
                 let milliseconds = call.data["deadline_ms"]?.integer ?? 10_000
                 drain(deadline: .now() + .milliseconds(milliseconds)) { call.reply([:]) }
             }
+            link.registerFunction("builtin::\(link.options.name)::configure", description: "Takes over a changed configuration") {
+                [self] call in
+                call.reply(reconfigure(worker, call.data["config"] ?? .null))
+            }
         } catch {
             failed("\(error)")
+        }
+    }
+
+    /// The answer to `builtin::<name>::configure`: `{applied}`, with the `reason` where the old configuration stays in force;
+    /// `invalid` tells that a restart would not help.
+    private func reconfigure(_ worker: W, _ json: JSONValue) -> JSONValue {
+        guard drain == .notStarted else { return ["applied": false, "reason": "draining"] }
+        let configuration: W.Configuration
+        do { configuration = try W.configuration(from: json) } catch {
+            logger.error("unusable configuration; the old one stays in force", metadata: ["error": "\(error)"])
+            return ["applied": false, "invalid": true, "reason": .string("\(error)")]
+        }
+        switch worker.reconfigure(configuration) {
+        case .applied: return ["applied": true]
+        case .refused(let reason): return ["applied": false, "reason": .string(reason)]
         }
     }
 

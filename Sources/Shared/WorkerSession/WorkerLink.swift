@@ -52,7 +52,7 @@ public final class WorkerLink: @unchecked Sendable {
     private var generator = SystemRandomNumberGenerator()
     private let idPrefix = UInt64.random(in: .min ... .max)
     private var idCount: UInt64 = 0
-    private let coalescer: WriteCoalescer
+    let coalescer: WriteCoalescer
 
     public init(options: WorkerOptions, on eventLoop: any EventLoop, logger: Logger) {
         self.options = options
@@ -219,12 +219,13 @@ public final class WorkerLink: @unchecked Sendable {
 
     /// Sends a call; `writeData` appends exactly one JSON value straight into the frame.
     ///
+    /// `namespace` is where the id is looked up; nil means `default` (protocol.md §10.4).
     /// Fails with `DISCONNECTED` at once while the link is down. Without a `timeout` it waits as long as the link lives. For
     /// `void` the completion runs when the message is queued. Returns the call's id for `abandon`, nil when nothing is waited for.
     @discardableResult
     public func call(
-        _ function: FunctionID, action: CallAction = .synchronous, traceparent: String? = nil, baggage: String? = nil,
-        metadata: [UInt8]? = nil, timeout: TimeAmount? = nil, writeData: (inout ByteBuffer) -> Void,
+        _ function: FunctionID, namespace: String? = nil, action: CallAction = .synchronous, traceparent: String? = nil,
+        baggage: String? = nil, metadata: [UInt8]? = nil, timeout: TimeAmount? = nil, writeData: (inout ByteBuffer) -> Void,
         completion: @escaping (CallOutcome) -> Void
     ) -> UUIDBits? {
         guard let connection, connection.phase == .open, workerID != nil else {
@@ -246,6 +247,10 @@ public final class WorkerLink: @unchecked Sendable {
             }
             buffer.writeStaticString(#""function_id":"#)
             buffer.writeBytes(function.json)
+            if let namespace {
+                buffer.writeStaticString(#","namespace":"#)
+                buffer.writeBytes(JSONText.string(namespace))
+            }
             switch action {
             case .synchronous: break
             case .void: buffer.writeStaticString(#","action":{"type":"void"}"#)

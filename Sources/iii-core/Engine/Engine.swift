@@ -54,6 +54,7 @@ package final class Engine: @unchecked Sendable {
     var connections: [ObjectIdentifier: WorkerConnection] = [:]
     lazy var telemetry = TelemetryRelay(engine: self)
     lazy var held = HeldCalls(engine: self)
+    lazy var channels = Channels(engine: self)
     package internal(set) var httpFunctions = HTTPFunctionTable()
     /// Configured entries that provide them.
     var httpFunctionEntries: Set<String> = []
@@ -66,6 +67,7 @@ package final class Engine: @unchecked Sendable {
     private var listeners: [any Channel] = []
     private var sweep: RepeatedTask?
     private var abandonedSweep: RepeatedTask?
+    private var channelSweep: RepeatedTask?
     private var generator = SystemRandomNumberGenerator()
     private var invocationPrefix: UInt64
     private var invocationCount: UInt64 = 0
@@ -129,9 +131,10 @@ package final class Engine: @unchecked Sendable {
     }
 
     private func admit(_ request: UpgradeRequest, _ listener: EngineOptions) -> UpgradeDecision {
-        if request.path.hasPrefix("/ws/channels/") { return Self.channel(request) }
-        guard request.path == "/" || request.path == "/otel" else { return .refuse(.notFound, body: "") }
+        let isChannel = request.path.hasPrefix("/ws/channels/")
+        guard isChannel || request.path == "/" || request.path == "/otel" else { return .refuse(.notFound, body: "") }
         guard !isDraining else { return .refuse(.serviceUnavailable, body: "the engine is shutting down\n") }
+        if isChannel { return channels.decide(request, limits: listener.webSocket) }
         guard connections.count < listener.maximumConnections else {
             counters.connectionsRefused += 1
             return .refuse(.serviceUnavailable, body: "the engine has \(listener.maximumConnections) connections (max_connections)\n")
@@ -149,15 +152,6 @@ package final class Engine: @unchecked Sendable {
         let worker = Worker(
             id: UUIDBits.random(using: &generator), builtinName: builtin, address: address, connectedAtMilliseconds: unixMilliseconds())
         return .accept(WorkerConnection(engine: self, worker: worker, limits: listener.webSocket, coalescer: coalescer))
-    }
-
-    /// Channel endpoints answer as the protocol says for a channel that does not exist; channels themselves come with issue 3.
-    private static func channel(_ request: UpgradeRequest) -> UpgradeDecision {
-        let query = request.query.split(separator: "&").map { $0.split(separator: "=", maxSplits: 1).map(String.init) }
-        let key = query.first { $0.first == "key" && $0.count == 2 }
-        let direction = query.first { $0.first == "dir" && $0.count == 2 }?[1]
-        guard key != nil, direction == "read" || direction == "write" else { return .refuse(.badRequest, body: "") }
-        return .refuse(.notFound, body: "Channel not found")
     }
 
     // MARK: Workers
@@ -182,6 +176,7 @@ package final class Engine: @unchecked Sendable {
         for pending in departure.stopped { stop(pending) }
         perform(departure.triggerEffects)
         telemetry.forget(worker.id)
+        channels.ownerDisconnected(worker.id)
         announcements.functionsRemoved(departure.lostFunctions)
         logger.debug("worker disconnected", metadata: ["worker": .string(worker.id.text), "builtin": .string(worker.builtinName ?? "")])
         if !worker.isPrivileged { announcements.workerEvent("worker_disconnected", worker.id) }
@@ -322,6 +317,9 @@ package final class Engine: @unchecked Sendable {
         abandonedSweep = eventLoop.scheduleRepeatedTask(initialDelay: .minutes(10), delay: .minutes(10)) { [self] _ in
             forgetAbandonedCalls(.now())
         }
+        channelSweep = eventLoop.scheduleRepeatedTask(initialDelay: .minutes(1), delay: .minutes(1)) { [self] _ in
+            channels.expire(.now())
+        }
     }
 
     /// A callee that never answers must not fill memory for ever: the protocol has no cancel.
@@ -373,6 +371,8 @@ package final class Engine: @unchecked Sendable {
         listeners = []
         sweep?.cancel()
         abandonedSweep?.cancel()
+        channelSweep?.cancel()
+        channels.shutDown()
         for connection in Array(connections.values) { connection.close(.serviceRestart, reason: "engine is shutting down") }
     }
 }

@@ -37,6 +37,11 @@ package struct EngineOptions: Sendable {
     /// Calls held for a built-in that is restarting, at most, and for how long. Defaults 1 024 and 5 s.
     package var maximumHeldCalls = 1_024
     package var holdTimeout = TimeAmount.seconds(5)
+    /// Channels one worker may own. Default 10 000.
+    package var maximumChannelsPerWorker = 10_000
+    /// Bytes that wait in one channel, and in all of them together. Defaults 16 MiB and 256 MiB.
+    package var channelBufferBytes = 16 << 20
+    package var channelsBufferBytes = 256 << 20
     /// Telemetry kept for `iii-observability` while it is away; the oldest is dropped. Default 4 MiB.
     package var telemetryBufferBytes = 4 << 20
     package var invocationPolicy = InvocationPolicy.latest
@@ -63,6 +68,9 @@ package struct EngineOptions: Sendable {
         integer("max_triggers_per_worker", &maximumTriggersPerWorker)
         integer("max_trigger_types_per_worker", &maximumTriggerTypesPerWorker)
         integer("max_held_calls", &maximumHeldCalls)
+        integer("max_channels_per_worker", &maximumChannelsPerWorker)
+        integer("channel_buffer_bytes", &channelBufferBytes)
+        integer("channels_buffer_bytes", &channelsBufferBytes)
         integer("telemetry_buffer_bytes", &telemetryBufferBytes)
         if let policy = config["invocation_policy"]?.string.flatMap(InvocationPolicy.init(rawValue:)) { invocationPolicy = policy }
     }
@@ -88,6 +96,11 @@ package struct EngineCounters: Sendable {
     package var callsForgotten = 0
     package var callsHeld = 0
     package var heldCallsRefused = 0
+    package var channelsCreated = 0
+    package var channelsExpired = 0
+    package var channelLimitReached = 0
+    package var channelMessages = 0
+    package var channelWritersPaused = 0
     package var telemetryRelayed = 0
     package var telemetryDropped = 0
 
@@ -104,7 +117,10 @@ package struct EngineCounters: Sendable {
             "peers_paused": JSONValue(peersPaused), "slow_peers_dropped": JSONValue(slowPeersDropped),
             "silent_peers_dropped": JSONValue(silentPeersDropped), "calls_forgotten": JSONValue(callsForgotten),
             "calls_held": JSONValue(callsHeld),
-            "held_calls_refused": JSONValue(heldCallsRefused), "telemetry_relayed": JSONValue(telemetryRelayed),
+            "held_calls_refused": JSONValue(heldCallsRefused), "channels_created": JSONValue(channelsCreated),
+            "channels_expired": JSONValue(channelsExpired), "channel_limit_reached": JSONValue(channelLimitReached),
+            "channel_messages": JSONValue(channelMessages), "channel_writers_paused": JSONValue(channelWritersPaused),
+            "telemetry_relayed": JSONValue(telemetryRelayed),
             "telemetry_dropped": JSONValue(telemetryDropped),
         ]
     }

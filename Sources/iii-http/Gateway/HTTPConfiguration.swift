@@ -23,6 +23,40 @@ package struct HTTPConfiguration: Sendable, Equatable {
     package var idleTimeout = TimeAmount.seconds(75)
     package var shutdownGrace = TimeAmount.seconds(10)
     package var maximumConnections = 10_000
+    /// After this many requests a connection is closed; 0 = never.
+    package var maximumRequestsPerConnection = 0
+    /// A client that takes in nothing of its response for this long is dropped.
+    package var writeStallTimeout = TimeAmount.seconds(30)
+    /// Longest time between two pieces of a request body; then 408.
+    package var bodyTimeout = TimeAmount.seconds(30)
+    /// Largest request body, in bytes, of those that are not buffered; nil = unlimited.
+    package var streamBodyLimit: Int?
+
+    // Behaviour of the mapping (http.md §8, §20.13–§20.24).
+    /// Global middleware in the order of calling.
+    package var globalMiddleware: [String] = []
+    /// A middleware that answers with neither `continue` nor `respond` fails the request instead of letting it pass.
+    package var isMiddlewareStrict = false
+    package var trustsProxy = false
+    /// Lower case; nil = requests carry no id.
+    package var requestIDHeader: String? = "x-request-id"
+    package var ignoresTrailingSlash = false
+    package var notFoundFunction: String?
+    package var returnsPlainValues = false
+    package var mapsErrorStatus = false
+    package var hidesErrorMessages = false
+    package var extendsRequest = false
+
+    // Endpoints and services of the gateway's own; all off unless asked for.
+    package var healthPathPrefix: String?
+    package var openAPIPath: String?
+    package var accessLog = AccessLogFormat.off
+    /// Share of requests that are logged, 0…1.
+    package var accessLogSample = 1.0
+    package var compresses = false
+    /// Smallest body in bytes that is worth compressing.
+    package var compressionMinimumBytes = 1024
+    package var makesEntityTags = false
     /// Worth a WARN line at start.
     package var warnings: [String] = []
 
@@ -50,7 +84,8 @@ package struct HTTPConfiguration: Sendable, Equatable {
         idleTimeout = try reader.milliseconds("idle_timeout_ms") ?? idleTimeout
         shutdownGrace = try reader.milliseconds("shutdown_grace_ms") ?? shutdownGrace
         maximumConnections = try reader.integer("max_connections", 1...1_000_000) ?? maximumConnections
-        try Self.refuseUnserved(&reader)
+        try readMapping(&reader)
+        try readOperations(&reader)
         try reader.finish()
     }
 
@@ -86,18 +121,5 @@ package struct HTTPConfiguration: Sendable, Equatable {
         return CORSPolicy(
             allowedOrigins: origins, allowedMethods: methods, allowedHeaders: headers, exposedHeaders: exposed,
             allowsCredentials: credentials, maximumAge: age)
-    }
-
-    /// Keys of the documented schema that this version does not serve: accepted with their neutral value only, because a
-    /// silently ignored middleware would open what it guards.
-    private static func refuseUnserved(_ reader: inout HTTPConfigurationReader) throws(HTTPConfigurationError) {
-        let neutral: [(key: String, value: JSONValue)] = [
-            ("middleware", []), ("trust_proxy", false), ("request_id_header", "x-request-id"), ("ignore_trailing_slash", false),
-            ("not_found_function", nil), ("stream_body_limit", nil),
-        ]
-        for entry in neutral {
-            guard let value = reader.take(entry.key), value != entry.value else { continue }
-            throw HTTPConfigurationError("\(entry.key) is not supported by this version of iii-http; remove it from the entry's config")
-        }
     }
 }

@@ -28,6 +28,9 @@ struct HTTPConfigurationReader {
         return value
     }
 
+    /// Takes a member out, telling an explicit null from an absent one.
+    mutating func takeNullable(_ key: String) -> JSONValue? { members.removeValue(forKey: key) }
+
     mutating func string(_ key: String) throws(HTTPConfigurationError) -> String? {
         guard let value = take(key) else { return nil }
         guard let text = value.string, !text.isEmpty else { throw wrong(key, "a text") }
@@ -59,6 +62,12 @@ struct HTTPConfigurationReader {
         return text
     }
 
+    mutating func ratio(_ key: String) throws(HTTPConfigurationError) -> Double? {
+        guard let value = take(key) else { return nil }
+        guard let number = value.number, (0...1).contains(number) else { throw wrong(key, "a number from 0 to 1") }
+        return number
+    }
+
     mutating func strings(_ key: String) throws(HTTPConfigurationError) -> [String] {
         guard let value = take(key) else { return [] }
         guard let array = value.array, array.allSatisfy({ $0.string != nil }) else { throw wrong(key, "a list of texts") }
@@ -71,7 +80,7 @@ struct HTTPConfigurationReader {
         throw HTTPConfigurationError("unknown key '\(path)\(key)'; remove it or correct its spelling")
     }
 
-    private func wrong(_ key: String, _ expected: String) -> HTTPConfigurationError {
+    func wrong(_ key: String, _ expected: String) -> HTTPConfigurationError {
         HTTPConfigurationError("\(path)\(key) must be \(expected)")
     }
 }

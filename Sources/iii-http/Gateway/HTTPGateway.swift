@@ -13,7 +13,8 @@ public final class HTTPGateway: CoreWorker {
 
     private let core: GatewayCore<WorkerLink>
     private let context: CoreWorkerContext
-    private let configuration: Configuration
+    private var configuration: Configuration
+    private let publisher: OpenAPIPublisher
     private var listener: (any Channel)?
     private var areRoutesReplayed = false
     private var hasConnectedBefore = false
@@ -39,9 +40,11 @@ public final class HTTPGateway: CoreWorker {
         self.context = context
         core = GatewayCore(
             configuration: configuration.values, link: context.link, eventLoop: context.eventLoop, channelKey: context.channelKey,
-            logger: context.logger)
+            logger: context.logger, writeLine: StandardOutput.writeLine)
+        publisher = OpenAPIPublisher(core: core, workerName: context.name)
         for warning in configuration.values.warnings { context.logger.warning("\(warning)") }
-        if configuration.values.isPublic {
+        // A socket that was handed down has been warned about by whoever bound it.
+        if configuration.values.isPublic, InheritedSockets.current().descriptor(named: "http") == nil {
             context.logger.warning("iii-http listens on a public address without TLS; put a proxy in front or set host to 127.0.0.1")
         }
         listen()
@@ -54,23 +57,48 @@ public final class HTTPGateway: CoreWorker {
             unregister: { [self] triggerID in unregister(triggerID) })
     }
 
-    /// The gateway offers no functions; the routes it was told about are complete when the barrier comes back.
-    public func registerFunctions(on link: WorkerLink) { awaitReplay(link) }
+    /// One private function: the core tells of channels that functions open. The routes are complete when the barrier comes back.
+    public func registerFunctions(on link: WorkerLink) {
+        link.registerFunction(channelOpenedFunction, description: "A channel of a request was opened") { [self] call in
+            channelOpened(call.data)
+            call.reply(nil)
+        }
+        announceReferences(link)
+        publisher.registerWatcher(on: link)
+        publisher.linked()
+        awaitReplay(link)
+    }
+
+    /// Everything but the address applies to the next request; the address belongs to whoever bound the socket.
+    public func reconfigure(_ new: Configuration) -> Reconfiguration {
+        if new.values.host != configuration.values.host || new.values.port != configuration.values.port {
+            return .refused("another address needs another listener")
+        }
+        let old = configuration
+        configuration = new
+        core.apply(new.values)
+        for warning in new.values.warnings { context.logger.warning("\(warning)") }
+        if new.values.openAPIPath != nil, old.values.openAPIPath == nil { publisher.linked() }
+        for route in core.routes.live { warnIfShadowed(route) }
+        return .applied
+    }
 
     public func linkStateChanged(isConnected: Bool) {
+        core.areRoutesComplete = false
         guard isConnected else {
             hasConnectedBefore = true
             return
         }
         guard hasConnectedBefore else { return }
+        announceReferences(context.link)
         generation += 1
         let replayed = generation
         let bound = NIOLoopBound(self, eventLoop: context.eventLoop)
         context.eventLoop.scheduleTask(in: Self.replayTime) { bound.value.removeRoutes(before: replayed) }
-        guard !areRoutesReplayed else { return }
         // The link says our registrations again right after this; the barrier has to come behind them.
         context.eventLoop.execute {
             let gateway = bound.value
+            gateway.publisher.linked()
             gateway.awaitReplay(gateway.context.link)
         }
     }
@@ -91,20 +119,52 @@ public final class HTTPGateway: CoreWorker {
         case .route(let route):
             do { try core.routes.add(route) } catch { throw TriggerConfiguration.refusal(error.message) }
             context.logger.info("[REGISTERED] Endpoint \(route.description) → \(route.functionID.text)")
+            warnIfShadowed(route)
+            publisher.changed()
         }
+    }
+
+    private func warnIfShadowed(_ route: Route) {
+        guard core.settings.ownEndpoints.shadows(route) else { return }
+        context.logger.warning(
+            "route '\(route.description)' is never reached: its path is one of the gateway's own (health_path_prefix, openapi_path)",
+            metadata: ["trigger_id": "\(route.triggerID)", "function_id": "\(route.functionID.text)"])
     }
 
     private func unregister(_ triggerID: String) {
         guard let route = core.routes.remove(triggerID: triggerID) else { return }
+        publisher.changed()
         context.logger.info("Unregistering router \(route.method.name):\(route.pattern.key)")
     }
 
     private func removeRoutes(before generation: UInt64) {
         // Another reconnect has happened since: its own timer decides.
         guard generation == self.generation, context.link.isConnected else { return }
-        for route in core.routes.removeRoutes(registeredBefore: generation) {
+        let stale = core.routes.removeRoutes(registeredBefore: generation)
+        if !stale.isEmpty { publisher.changed() }
+        for route in stale {
             context.logger.info("Unregistering router \(route.method.name):\(route.pattern.key)")
         }
+    }
+
+    // MARK: Channels
+
+    private var channelOpenedFunction: String { "builtin::\(context.name)::channel_opened" }
+
+    /// From now on the core takes the references of this process for genuine (design.md §3).
+    private func announceReferences(_ link: WorkerLink) {
+        let input: JSONValue = ["prefix": .string(core.references.prefix), "function_id": .string(channelOpenedFunction)]
+        link.call("core::channels::announce", writeData: { $0.writeBytes(input.bytes) }) { [logger = context.logger] outcome in
+            guard case .failure(let error) = outcome, error.code != ErrorCode.disconnected.rawValue else { return }
+            logger.error("bodies cannot be streamed: the core does not take channel references", metadata: ["error": "\(error)"])
+        }
+    }
+
+    private func channelOpened(_ event: JSONValue) {
+        guard let ref = ChannelRef(json: event), !core.channelOpened(ref) else { return }
+        // The request is over: whoever came late must not wait for the other end.
+        let input: JSONValue = ["channel_ids": [.string(ref.channelID)]]
+        context.link.call("core::channels::retire", action: .void, writeData: { $0.writeBytes(input.bytes) }) { _ in }
     }
 
     // MARK: Listening
@@ -132,6 +192,7 @@ public final class HTTPGateway: CoreWorker {
             // Any answer will do, even an error; only a lost link proves nothing.
             if case .failure(let error) = outcome, error.code == ErrorCode.disconnected.rawValue { return }
             areRoutesReplayed = true
+            core.areRoutesComplete = true
             acceptIfReady()
         }
     }

@@ -37,6 +37,23 @@ extension Engine {
             let ids = registry.functions.all.map(\.key.id).filter { RegistryAnnouncements.matches($0, prefixes) }.sorted()
             call.succeed(["functions": .array(ids.map(JSONValue.string))])
         }
+        add(
+            "core::channels::announce",
+            "References whose nonce starts with `prefix` are the caller's; `function_id` hears of each opened one"
+        ) {
+            [self] call, worker in
+            guard let prefix = call.input["prefix"]?.string, prefix.utf8.count == 16, let function = call.input["function_id"]?.string
+            else {
+                return call.fail(.invalidArguments, "'prefix' (16 hex digits) and 'function_id' are needed")
+            }
+            channels.announce(prefix: prefix, worker: worker, function: FunctionKey(function))
+            call.succeed([:])
+        }
+        add("core::channels::retire", "Nobody may open these any more") { [self] call, _ in
+            guard let ids = call.input["channel_ids"]?.array else { return call.fail(.invalidArguments, "'channel_ids' is missing") }
+            channels.retire(ids.compactMap(\.string))
+            call.succeed([:])
+        }
         // The outbound built-in serves `builtin::<name>::register_function` {function_id, namespace, invocation, is_replay} → {} or an
         // error, and `builtin::<name>::unregister_function` {function_id, namespace} → {}. Registering an id again replaces its
         // definition when, and only when, the new one is accepted; a newer registration or an unregistration ends one under way.
@@ -76,6 +93,9 @@ extension Engine {
         members["trigger_types"] = JSONValue(registry.triggers.allTypes.count)
         members["triggers"] = JSONValue(registry.triggers.allTriggers.count)
         members["calls_in_flight"] = JSONValue(registry.workers.values.reduce(0) { $0 + $1.invocations.count })
+        members["channels"] = JSONValue(channels.count)
+        members["channel_connections"] = JSONValue(channels.connectionCount)
+        members["channel_waiting_bytes"] = JSONValue(channels.waitingBytes)
         members["queued_bytes"] = JSONValue(connections.values.reduce(0) { $0 + $1.queuedBytes })
         return .object(members)
     }

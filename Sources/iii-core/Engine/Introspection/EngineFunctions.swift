@@ -8,6 +8,7 @@ extension Engine {
         addFunctionListings()
         addWorkerFunctions()
         addTriggerFunctions()
+        addChannelFunctions()
         for (id, description) in [
             (RegistryAnnouncements.functionsAvailable, "Fires when the set of registered functions changes"),
             (RegistryAnnouncements.workersAvailable, "Fires when a worker connects, reports its metadata, or disconnects"),
@@ -42,6 +43,30 @@ extension Engine {
         object.set(key, rows: rows)
         for (name, value) in extra { object.set(name, value) }
         return object.finish()
+    }
+
+    // MARK: Channels
+
+    private func addChannelFunctions() {
+        let id = "engine::channels::create"
+        add(id, "Makes a one-way channel and returns a reference to each of its ends") { [self] call in
+            var capacity: Int64 = 64
+            if let wanted = call.input["buffer_size"], !wanted.isNull {
+                guard let number = wanted.integer else {
+                    return call.fail(.deserializationError, "Failed to deserialize input for \(id): 'buffer_size' must be an integer")
+                }
+                capacity = min(max(number, 1), 1024)
+            }
+            guard let channel = channels.create(capacity: Int(capacity), owner: call.caller?.id) else {
+                let limit = options.maximumChannelsPerWorker
+                return call.fail(.tooManyChannels, "This worker has \(limit) channels open (max_channels_per_worker)")
+            }
+            let key = String(decoding: channel.accessKey, as: UTF8.self)
+            func reference(_ direction: ChannelRef.Direction) -> JSONValue {
+                ChannelRef(channelID: channel.id, accessKey: key, direction: direction).json
+            }
+            call.succeed(["writer": reference(.write), "reader": reference(.read)])
+        }
     }
 
     // MARK: Functions

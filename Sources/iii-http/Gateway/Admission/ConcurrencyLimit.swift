@@ -12,8 +12,8 @@ package struct ConcurrencyLimit<Ticket: AnyObject> {
         case rejected
     }
 
-    package let limit: Int
-    package let queueLimit: Int
+    package private(set) var limit: Int
+    package private(set) var queueLimit: Int
     package private(set) var inFlight = 0
     private var waiting = CircularBuffer<Ticket>()
 
@@ -37,9 +37,22 @@ package struct ConcurrencyLimit<Ticket: AnyObject> {
     /// Gives a place back. The longest waiting ticket takes it over and is returned: it is in flight from now on.
     package mutating func release() -> Ticket? {
         precondition(inFlight > 0, "release without acquire")
-        if let next = waiting.popFirst() { return next }
+        // After the limit was lowered, places are taken back before anyone else gets one.
+        if inFlight <= limit, let next = waiting.popFirst() { return next }
         inFlight -= 1
         return nil
+    }
+
+    /// Changes the limits. Nobody in flight or waiting is turned away; returns who gets a place by a higher limit.
+    package mutating func resize(limit: Int, queueLimit: Int) -> [Ticket] {
+        self.limit = max(1, limit)
+        self.queueLimit = max(0, queueLimit)
+        var granted: [Ticket] = []
+        while inFlight < self.limit, let next = waiting.popFirst() {
+            inFlight += 1
+            granted.append(next)
+        }
+        return granted
     }
 
     /// Takes a ticket out of the queue: its deadline has passed or its client has gone. False when it did not wait.

@@ -10,11 +10,15 @@ package enum GatewayError: Error, Equatable, Sendable {
     case methodNotAllowed(RouteMethodSet)
     case payloadTooLarge
     case conditionNotMet
-    /// Handler, condition or middleware failed; code and message are the function's own.
-    case functionFailed(code: String, message: String, errorID: String)
+    /// The client stopped sending its body.
+    case bodyTimeout
+    /// Handler, condition or middleware failed; code and message are the function's own unless the configuration hides them.
+    case functionFailed(code: String, message: String, errorID: String, status: Int = 500)
     /// The handler answered with something that cannot be sent.
     case invalidResponse(errorID: String)
     case deadlineExceeded
+    /// The handler returned nothing and its response channel broke before the first byte.
+    case streamLost
     /// The concurrency limit and its queue are full.
     case overloaded
     /// The link to the core is down.
@@ -25,19 +29,21 @@ package enum GatewayError: Error, Equatable, Sendable {
         case .badRequest: 400
         case .notFound: 404
         case .methodNotAllowed: 405
-        case .requestTimeout: 408
+        case .requestTimeout, .bodyTimeout: 408
         case .payloadTooLarge: 413
         case .targetTooLong: 414
         case .conditionNotMet: 422
         case .headersTooLarge: 431
-        case .functionFailed, .invalidResponse: 500
+        case .functionFailed(_, _, _, let status): status
+        case .invalidResponse: 500
+        case .streamLost: 502
         case .overloaded, .coreUnavailable: 503
         case .deadlineExceeded: 504
         }
     }
 
     /// Whether the client should come back: sent as `retry-after: 1`.
-    package var isRetryable: Bool { self == .overloaded || self == .coreUnavailable }
+    package var isRetryable: Bool { status == 503 }
 
     /// The JSON body in the configured form; empty where clients of the baseline expect none.
     package func body(_ format: ErrorFormat) -> [UInt8] {
@@ -60,7 +66,7 @@ package enum GatewayError: Error, Equatable, Sendable {
 
     private var errorID: String? {
         switch self {
-        case .functionFailed(_, _, let errorID), .invalidResponse(let errorID): errorID
+        case .functionFailed(_, _, let errorID, _), .invalidResponse(let errorID): errorID
         default: nil
         }
     }
@@ -75,9 +81,11 @@ package enum GatewayError: Error, Equatable, Sendable {
         case .methodNotAllowed: "Method Not Allowed"
         case .payloadTooLarge: "Request body too large"
         case .conditionNotMet: "Request condition not met"
-        case .functionFailed(_, let message, _): message
-        case .invalidResponse: "internal server error"
+        case .bodyTimeout: "Request body timeout"
+        case .functionFailed(_, let message, _, _): message
+        case .invalidResponse: Self.internalMessage
         case .deadlineExceeded: "Request deadline exceeded"
+        case .streamLost: "The response stream was lost"
         case .overloaded: "Too many concurrent requests"
         case .coreUnavailable: "Engine unavailable"
         }
@@ -93,11 +101,32 @@ package enum GatewayError: Error, Equatable, Sendable {
         case .methodNotAllowed: "METHOD_NOT_ALLOWED"
         case .payloadTooLarge: "PAYLOAD_TOO_LARGE"
         case .conditionNotMet: "CONDITION_NOT_MET"
-        case .functionFailed(let code, _, _): code
-        case .invalidResponse: "INTERNAL_ERROR"
+        case .bodyTimeout: "BODY_TIMEOUT"
+        case .functionFailed(let code, _, _, _): code
+        case .invalidResponse: Self.internalCode
         case .deadlineExceeded: "DEADLINE_EXCEEDED"
+        case .streamLost: "STREAM_LOST"
         case .overloaded: "OVERLOADED"
         case .coreUnavailable: "ENGINE_UNAVAILABLE"
         }
+    }
+
+    private static let internalMessage = "internal server error"
+    private static let internalCode = "INTERNAL_ERROR"
+
+    /// The failure of a function as the configuration wants clients to see it (§20.23, §20.24).
+    static func failure(_ error: InvocationError, errorID: String, _ configuration: HTTPConfiguration) -> GatewayError {
+        var status = 500
+        if configuration.mapsErrorStatus {
+            switch ErrorCode(rawValue: error.code) {
+            case .functionNotFound, .invocationStopped, .channelSendFailed, .tooManyInFlight: status = 503
+            case .timeout: status = 504
+            default: break
+            }
+        }
+        let isHidden = configuration.hidesErrorMessages
+        return .functionFailed(
+            code: isHidden ? internalCode : error.code, message: isHidden ? internalMessage : error.message, errorID: errorID,
+            status: status)
     }
 }

@@ -1,12 +1,14 @@
 import Glibc
 
-/// The `date` header line, made anew once a second.
-struct HTTPDate {
+/// The `date` header line, made anew once a second; shared by all responses of one gateway.
+final class HTTPDate {
     private var second = Int.min
     private(set) var line: [UInt8] = []
 
+    init() {}
+
     /// Brings the line up to date. `now` is Unix time in seconds.
-    mutating func update(now: Int) {
+    func update(now: Int) {
         guard now != second else { return }
         second = now
         line = Self.line(at: now)

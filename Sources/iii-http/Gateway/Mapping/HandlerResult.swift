@@ -3,34 +3,40 @@ import IIIProtocol
 /// Where status, headers and body stand in the JSON text that a handler returned (http.md §10.2). Nothing is decoded yet.
 struct HandlerResult {
     /// nil: not deliverable as final status (1xx).
-    private(set) var status: Int? = 200
+    private(set) var status: Int?
     /// A JSON object or array, in whole.
     private(set) var headers: Range<Int>?
     /// nil: the member is missing, which means `{}`.
     private(set) var body: Range<Int>?
 
-    /// `text` is one JSON value. Anything but an object means 200 with body `{}`: a plain return value is never the body.
-    init(_ text: UnsafeRawBufferPointer) {
+    /// Whether it has any of the three members.
+    private(set) var isEnvelope = false
+
+    /// `text` is one JSON value. Anything but an object means the default status with body `{}`: a plain return value is no body.
+    init(_ text: UnsafeRawBufferPointer, defaultStatus: Int) {
+        status = defaultStatus
         JSONMembers.forEach(in: text) { key, value in
             switch key.count {
             case 4 where key.elementsEqual("body".utf8): body = value
             case 7 where key.elementsEqual("headers".utf8): headers = value
-            case 11 where key.elementsEqual("status_code".utf8): status = Self.status(UnsafeRawBufferPointer(rebasing: text[value]))
-            default: break
+            case 11 where key.elementsEqual("status_code".utf8):
+                status = Self.status(UnsafeRawBufferPointer(rebasing: text[value]), defaultStatus)
+            default: return
             }
+            isEnvelope = true
         }
     }
 
-    /// Baseline rules: only a non-negative integer counts, what is outside 100…999 falls back to 200.
-    private static func status(_ text: UnsafeRawBufferPointer) -> Int? {
-        guard !text.isEmpty, text.count <= 18 else { return 200 }
+    /// Baseline rules: only a non-negative integer counts, what is outside 100…999 falls back to the default (200).
+    private static func status(_ text: UnsafeRawBufferPointer, _ fallback: Int) -> Int? {
+        guard !text.isEmpty, text.count <= 18 else { return fallback }
         var value = 0
         for byte in text {
-            guard byte &- 0x30 < 10 else { return 200 }
+            guard byte &- 0x30 < 10 else { return fallback }
             value = value * 10 + Int(byte &- 0x30)
         }
         if value >= 100, value < 200 { return nil }
-        return value >= 200 && value <= 999 ? value : 200
+        return value >= 200 && value <= 999 ? value : fallback
     }
 }
 

@@ -19,6 +19,21 @@ enum QueryDecoding {
             buffer.writeStaticString("{}")
             return
         }
+        let (text, pairs) = split(query)
+        text.withUnsafeBytes { write(pairs, of: $0, to: &buffer) }
+    }
+
+    /// The same with every value: an object of arrays, in order of first occurrence (§20.14).
+    static func writeAll(_ query: UnsafeRawBufferPointer, to buffer: inout ByteBuffer) {
+        let (text, pairs) = split(query)
+        var all = TextLists()
+        for pair in pairs {
+            all.add(String(decoding: text[pair.key], as: UTF8.self), String(decoding: text[pair.value], as: UTF8.self))
+        }
+        all.write(to: &buffer)
+    }
+
+    private static func split(_ query: UnsafeRawBufferPointer) -> (text: [UInt8], pairs: [Pair]) {
         var text: [UInt8] = []
         text.reserveCapacity(query.count)
         var pairs: [Pair] = []
@@ -37,7 +52,7 @@ enum QueryDecoding {
             }
             position = end + 1
         }
-        text.withUnsafeBytes { write(pairs, of: $0, to: &buffer) }
+        return (text, pairs)
     }
 
     private static func write(_ pairs: [Pair], of text: UnsafeRawBufferPointer, to buffer: inout ByteBuffer) {

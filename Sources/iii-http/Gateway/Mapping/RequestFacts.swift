@@ -12,6 +12,13 @@ package struct RequestFacts {
     package private(set) var requestedHeaders: String?
     package private(set) var traceparent: String?
     package private(set) var baggage: String?
+    package private(set) var acceptedEncodings: String?
+    package private(set) var knownEntityTags: String?
+    package private(set) var forwardedFor: String?
+    package private(set) var forwardedHost: String?
+    package private(set) var host: String?
+    /// What the client sent under the configured name of the request id, sane or not.
+    package private(set) var requestID: String?
 
     private var hostCount = 0
     private var hasTransferEncoding = false
@@ -23,9 +30,11 @@ package struct RequestFacts {
     package static let maximumTargetBytes = 16 * 1024
 
     /// Reads `head`; throws the answer for a request that must not be served. The connection is to be closed then.
-    package init(_ head: HTTPRequestHead) throws(GatewayError) {
+    /// `requestIDName` is the lower-case name of the header with the client's request id, empty for none.
+    package init(_ head: HTTPRequestHead, requestIDName: [UInt8] = []) throws(GatewayError) {
         guard head.uri.utf8.count <= Self.maximumTargetBytes else { throw .targetTooLong }
-        for (name, value) in head.headers { note(name, value) }
+        for (name, value) in head.headers { note(name, value, requestIDName) }
+        if let parent = traceparent, !TraceContext.isValidParent(parent) { traceparent = nil }
         if hasConflictingLength { throw .badRequest("conflicting content-length headers") }
         if hasTransferEncoding {
             if contentLength != nil { throw .badRequest("content-length together with transfer-encoding") }
@@ -42,26 +51,42 @@ package struct RequestFacts {
         isPreflight = origin != nil && hasRequestMethod
     }
 
-    private mutating func note(_ name: String, _ value: String) {
+    private mutating func note(_ name: String, _ value: String, _ requestIDName: [UInt8]) {
         var name = name
-        name.withUTF8 { note(UnsafeRawBufferPointer($0), value) }
+        name.withUTF8 { text in
+            let name = UnsafeRawBufferPointer(text)
+            note(name, value)
+            guard name.count == requestIDName.count, requestID == nil else { return }
+            let isRequestID = requestIDName.withUnsafeBytes { ASCII.equalIgnoringCase(name, $0) }
+            if isRequestID { requestID = value }
+        }
     }
 
     /// The length is looked at first, so that most headers cost one comparison.
     private mutating func note(_ name: UnsafeRawBufferPointer, _ value: String) {
         switch name.count {
-        case 4 where ASCII.equals(name, "host"): hostCount += 1
+        case 4 where ASCII.equals(name, "host"):
+            hostCount += 1
+            host = value
         case 6:
             if ASCII.equals(name, "origin") { origin = value } else if ASCII.equals(name, "expect") { noteExpectation(value) }
         case 7:
             if ASCII.equals(name, "baggage") {
-                baggage = value.isEmpty ? nil : value
+                baggage = value.isEmpty || value.utf8.count > TraceContext.maximumBaggageBytes ? nil : value
             } else if ASCII.equals(name, "upgrade") {
                 hasUpgrade = true
             }
         case 11 where ASCII.equals(name, "traceparent"): traceparent = value.isEmpty ? nil : value
         case 12 where ASCII.equals(name, "content-type"): isJSON = Self.isJSON(value)
+        case 13 where ASCII.equals(name, "if-none-match"): knownEntityTags = value
         case 14 where ASCII.equals(name, "content-length"): noteLength(value)
+        case 15:
+            if ASCII.equals(name, "accept-encoding") {
+                acceptedEncodings = acceptedEncodings.map { $0 + "," + value } ?? value
+            } else if ASCII.equals(name, "x-forwarded-for") {
+                forwardedFor = value
+            }
+        case 16 where ASCII.equals(name, "x-forwarded-host"): forwardedHost = value
         case 17 where ASCII.equals(name, "transfer-encoding"): noteCoding(value)
         case 29 where ASCII.equals(name, "access-control-request-method"): hasRequestMethod = true
         case 30 where ASCII.equals(name, "access-control-request-headers"): requestedHeaders = value

@@ -9,6 +9,10 @@ struct RoutedRequest {
     let match: RouteMatch
     /// The request body when it is valid JSON; spliced unparsed, so numbers stay exact.
     var body: ByteBuffer?
+    /// Further members of the payload; nil unless the configuration asks for them.
+    var extensions: RequestExtensions?
+    /// The route stands for a request that has none: no middleware, and a handler that returns nothing means 404.
+    var isUnmatched = false
 
     var isHead: Bool { head.method == .HEAD }
 }
@@ -31,20 +35,11 @@ enum RequestWriter {
 
     private static func writeCommonMembers(_ request: RoutedRequest, to buffer: inout ByteBuffer) {
         let route = request.match.route
-        var uri = request.head.uri
-        uri.withUTF8 { text in
-            let bytes = UnsafeRawBufferPointer(text)
-            buffer.writeStaticString("{\"query_params\":")
-            QueryDecoding.writeObject(UnsafeRawBufferPointer(rebasing: bytes[request.target.query]), to: &buffer)
-            buffer.writeStaticString(",\"path_params\":{")
-            let path = UnsafeRawBufferPointer(rebasing: bytes[request.target.path])
-            for (index, range) in request.match.captures.enumerated() {
-                if index > 0 { buffer.writeInteger(UInt8(ascii: ",")) }
-                buffer.writeBytes(route.parameterKeys[index])
-                buffer.writeJSONString(UnsafeRawBufferPointer(rebasing: path[range]))
-            }
-        }
-        buffer.writeStaticString("},\"headers\":")
+        buffer.writeStaticString("{\"query_params\":")
+        writeQuery(request, to: &buffer)
+        buffer.writeStaticString(",\"path_params\":")
+        writePathParameters(request, to: &buffer)
+        buffer.writeStaticString(",\"headers\":")
         writeHeaders(request.head.headers, to: &buffer)
         buffer.writeBytes(route.pathMembers(isHead: request.isHead))
         buffer.writeStaticString(",\"body\":")
@@ -54,6 +49,45 @@ enum RequestWriter {
             buffer.writeStaticString("null")
         }
         buffer.writeBytes(route.triggerMember(isHead: request.isHead))
+        if let extensions = request.extensions { extensions.writeMembers(of: request, to: &buffer) }
+    }
+
+    /// What middleware sees: no body, no path, no channel refs, and a context that is always empty (§8.1).
+    static func writeMiddlewarePayload(_ request: RoutedRequest, to buffer: inout ByteBuffer) {
+        buffer.writeStaticString("{\"phase\":\"preHandler\",\"request\":{\"path_params\":")
+        writePathParameters(request, to: &buffer)
+        buffer.writeStaticString(",\"query_params\":")
+        writeQuery(request, to: &buffer)
+        buffer.writeStaticString(",\"headers\":")
+        writeHeaders(request.head.headers, to: &buffer)
+        buffer.writeStaticString(",\"method\":\"")
+        buffer.writeString(request.head.method.rawValue)
+        buffer.writeStaticString("\"},\"context\":{}}")
+    }
+
+    private static func writeQuery(_ request: RoutedRequest, to buffer: inout ByteBuffer) {
+        var uri = request.head.uri
+        uri.withUTF8 { text in
+            let query = UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(text)[request.target.query])
+            QueryDecoding.writeObject(query, to: &buffer)
+        }
+    }
+
+    private static func writePathParameters(_ request: RoutedRequest, to buffer: inout ByteBuffer) {
+        guard !request.match.captures.isEmpty else {
+            buffer.writeStaticString("{}")
+            return
+        }
+        var uri = request.head.uri
+        uri.withUTF8 { text in
+            let path = UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(text)[request.target.path])
+            for (index, range) in request.match.captures.enumerated() {
+                buffer.writeInteger(index == 0 ? UInt8(ascii: "{") : UInt8(ascii: ","))
+                buffer.writeBytes(request.match.route.parameterKeys[index])
+                buffer.writeJSONString(UnsafeRawBufferPointer(rebasing: path[range]))
+            }
+        }
+        buffer.writeInteger(UInt8(ascii: "}"))
     }
 
     /// Lower-case names; the last of several equal ones wins, except that `cookie` fields are joined (§20.14).

@@ -7,12 +7,26 @@ import NIOCore
 /// the baseline numbers, booleans and arrays of strings (§20.19). Names go out in lower case. What would break the framing
 /// (hop-by-hop fields, `content-length`), names that are no tokens and values with control characters are left out.
 struct ResponseHeaders {
+    /// What a content type says about the body.
+    enum ContentKind {
+        case json, text, other
+    }
+
     private let cors: CORSPolicy
+    /// A header that the gateway sets itself; lower case.
+    private let reserved: [UInt8]
     /// The first content type decides how the body is written.
     private(set) var hasContentType = false
+    private(set) var contentKind = ContentKind.json
     private(set) var hasDate = false
+    private(set) var hasEntityTag = false
+    /// The body is encoded already, is a part of one, must not be changed, or has a validator of its bytes.
+    private(set) var forbidsCompression = false
 
-    init(cors: CORSPolicy) { self.cors = cors }
+    init(cors: CORSPolicy, reserved: [UInt8]) {
+        self.cors = cors
+        self.reserved = reserved
+    }
 
     /// `text` is the JSON of the `headers` member; a value of another kind than array or object means no headers.
     mutating func write(_ text: UnsafeRawBufferPointer, to buffer: inout ByteBuffer) {
@@ -43,25 +57,49 @@ struct ResponseHeaders {
     private mutating func write(_ name: UnsafeRawBufferPointer, _ rawValue: UnsafeRawBufferPointer, to buffer: inout ByteBuffer) {
         let value = ASCII.trimmed(rawValue)
         guard Self.isToken(name), Self.isFieldValue(value), !Self.belongsToFraming(name), !cors.overrides(name) else { return }
-        if ASCII.equals(name, "content-type") { hasContentType = true }
-        if ASCII.equals(name, "date") { hasDate = true }
+        if name.count == reserved.count, reserved.withUnsafeBytes({ ASCII.equalIgnoringCase(name, $0) }) { return }
+        note(name, value)
         buffer.writeLowercased(name)
         buffer.writeStaticString(": ")
         buffer.writeBytes(value)
         buffer.writeStaticString("\r\n")
     }
 
-    /// Calls `body` with the text of a JSON string; other values are skipped.
-    @inline(__always)
-    static func withString(_ literal: UnsafeRawBufferPointer, _ body: (UnsafeRawBufferPointer) -> Void) {
-        guard literal.count >= 2, literal[0] == UInt8(ascii: "\"") else { return }
-        let inner = UnsafeRawBufferPointer(rebasing: literal[1..<(literal.count - 1)])
-        guard inner.contains(UInt8(ascii: "\\")) else {
-            body(inner)
-            return
+    private mutating func note(_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) {
+        switch name.count {
+        case 4:
+            if ASCII.equals(name, "date") { hasDate = true }
+            if ASCII.equals(name, "etag") {
+                hasEntityTag = true
+                if !ASCII.contains(value, "w/") { forbidsCompression = true }
+            }
+        case 12 where ASCII.equals(name, "content-type"):
+            if !hasContentType { contentKind = Self.kind(value) }
+            hasContentType = true
+        case 13:
+            if ASCII.equals(name, "content-range") { forbidsCompression = true }
+            if ASCII.equals(name, "cache-control"), ASCII.contains(value, "no-transform") { forbidsCompression = true }
+        case 16 where ASCII.equals(name, "content-encoding"): forbidsCompression = true
+        default: break
         }
-        guard var text = JSONText.decodeString(literal) else { return }
-        text.withUTF8 { body(UnsafeRawBufferPointer($0)) }
+    }
+
+    /// `text` stands for everything readable that gains from compression; event streams do not, they must not wait.
+    private static func kind(_ value: UnsafeRawBufferPointer) -> ContentKind {
+        if ASCII.contains(value, "json") { return .json }
+        if ASCII.contains(value, "text/event-stream") { return .other }
+        if ASCII.contains(value, "text/") || ASCII.contains(value, "xml") || ASCII.contains(value, "javascript") { return .text }
+        return .other
+    }
+
+    /// Calls `body` with the text of a JSON string; nil, uncalled, for other values.
+    @inline(__always) @discardableResult
+    static func withString<Value>(_ literal: UnsafeRawBufferPointer, _ body: (UnsafeRawBufferPointer) -> Value) -> Value? {
+        guard literal.count >= 2, literal[0] == UInt8(ascii: "\"") else { return nil }
+        let inner = UnsafeRawBufferPointer(rebasing: literal[1..<(literal.count - 1)])
+        guard inner.contains(UInt8(ascii: "\\")) else { return body(inner) }
+        guard var text = JSONText.decodeString(literal) else { return nil }
+        return text.withUTF8 { body(UnsafeRawBufferPointer($0)) }
     }
 
     /// RFC 9110 §5.6.2.

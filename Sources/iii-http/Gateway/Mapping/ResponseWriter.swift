@@ -13,56 +13,46 @@ struct ResponseWriter {
         /// Whether the connection ends with this response.
         var closes = false
         var origin: String?
+        /// A streamed body follows the head; in chunks unless the end of the connection ends it.
+        var isStreamed = false
+        var isChunked: Bool { isStreamed && !isHTTP10 }
+        var requestID: RequestID?
+        var acceptsGzip = false
+        /// `if-none-match` of a GET or HEAD.
+        var knownEntityTags: String?
+        /// What an envelope without a status means.
+        var defaultStatus = 200
     }
 
     let cors: CORSPolicy
     let errorFormat: ErrorFormat
-    var date = HTTPDate()
+    let date: HTTPDate
+    let returnsPlainValues: Bool
+    let compression: BodyCompression?
+    let entityTags: EntityTags?
+    /// `x-request-id` and `x-request-id: `, empty when requests carry no id.
+    let requestIDName: [UInt8]
+    private let requestIDPrefix: [UInt8]
 
-    init(cors: CORSPolicy, errorFormat: ErrorFormat) {
-        self.cors = cors
-        self.errorFormat = errorFormat
+    init(_ configuration: HTTPConfiguration, date: HTTPDate, compressor: GzipCompressor?) {
+        cors = configuration.cors
+        errorFormat = configuration.errorFormat
+        self.date = date
+        returnsPlainValues = configuration.returnsPlainValues
+        compression = compressor.map { BodyCompression(minimumBytes: configuration.compressionMinimumBytes, compressor: $0) }
+        entityTags = configuration.makesEntityTags ? EntityTags() : nil
+        requestIDName = Array((configuration.requestIDHeader ?? "").utf8)
+        requestIDPrefix = requestIDName.isEmpty ? [] : requestIDName + Array(": ".utf8)
     }
 
-    // MARK: Handler results
-
-    /// Writes what a handler returned. False, with nothing written, when its status cannot be sent (§20.18).
-    func writeResult(_ text: UnsafeRawBufferPointer, _ form: Form, to buffer: inout ByteBuffer) -> Bool {
-        let result = HandlerResult(text)
-        guard let status = result.status else { return false }
-        writeStatusLine(status, to: &buffer)
-        var headers = ResponseHeaders(cors: cors)
-        if let range = result.headers { headers.write(UnsafeRawBufferPointer(rebasing: text[range]), to: &buffer) }
-        if !headers.hasContentType, Self.mayHaveBody(status) { buffer.writeStaticString("content-type: application/json\r\n") }
-        if !headers.hasDate { buffer.writeBytes(date.line) }
-        cors.writeHeaders(origin: form.origin, to: &buffer)
-
-        guard let range = result.body else {
-            finish(status, form, bodyByteCount: 2, to: &buffer) { $0.writeStaticString("{}") }
-            return true
-        }
-        let body = UnsafeRawBufferPointer(rebasing: text[range])
-        if headers.hasContentType, body.first == UInt8(ascii: "\"") {
-            ResponseHeaders.withString(body) { raw in
-                finish(status, form, bodyByteCount: raw.count, to: &buffer) { $0.writeBytes(raw) }
-            }
-        } else if headers.hasContentType, body.first == UInt8(ascii: "n") {
-            finish(status, form, bodyByteCount: 0, to: &buffer) { _ in }
-        } else {
-            finish(status, form, bodyByteCount: body.count, to: &buffer) { $0.writeBytes(body) }
-        }
-        return true
-    }
+    // MARK: The gateway's own answers
 
     /// A handler that returned nothing and opened no channel (§20.6).
     func writeNoContent(_ form: Form, to buffer: inout ByteBuffer) {
         writeStatusLine(204, to: &buffer)
-        buffer.writeBytes(date.line)
-        cors.writeHeaders(origin: form.origin, to: &buffer)
-        finish(204, form, bodyByteCount: 0, to: &buffer) { _ in }
+        writeCommonHeaders(form, to: &buffer)
+        finish(204, form, body: Self.empty, to: &buffer)
     }
-
-    // MARK: The gateway's own answers
 
     func writeError(_ error: GatewayError, _ form: Form, to buffer: inout ByteBuffer) {
         let body = error.body(errorFormat)
@@ -70,9 +60,8 @@ struct ResponseWriter {
         if !body.isEmpty { buffer.writeStaticString("content-type: application/json\r\n") }
         if case .methodNotAllowed(let methods) = error { writeAllow(methods, to: &buffer) }
         if error.isRetryable { buffer.writeStaticString("retry-after: 1\r\n") }
-        buffer.writeBytes(date.line)
-        cors.writeHeaders(origin: form.origin, to: &buffer)
-        finish(error.status, form, bodyByteCount: body.count, to: &buffer) { $0.writeBytes(body) }
+        writeCommonHeaders(form, to: &buffer)
+        body.withUnsafeBytes { finish(error.status, form, body: $0, to: &buffer) }
     }
 
     /// The answer to OPTIONS where no route takes it: 200, empty, with what a preflight asks for (§13).
@@ -80,13 +69,25 @@ struct ResponseWriter {
         writeStatusLine(200, to: &buffer)
         if !allow.isEmpty { writeAllow(allow, to: &buffer) }
         buffer.writeBytes(date.line)
+        writeRequestID(form, to: &buffer)
         cors.writePreflightHeaders(origin: form.origin, requestedHeaders: requestedHeaders, to: &buffer)
-        finish(200, form, bodyByteCount: 0, to: &buffer) { _ in }
+        finish(200, form, body: Self.empty, to: &buffer)
+    }
+
+    /// A JSON document of the gateway's own endpoints.
+    func writeDocument(_ status: Int, _ body: [UInt8], _ form: Form, to buffer: inout ByteBuffer) {
+        writeStatusLine(status, to: &buffer)
+        buffer.writeStaticString("content-type: application/json\r\ncache-control: no-cache\r\n")
+        if status == 503 { buffer.writeStaticString("retry-after: 1\r\n") }
+        writeCommonHeaders(form, to: &buffer)
+        body.withUnsafeBytes { writeBody(status, form, $0, isCompressible: true, to: &buffer) }
     }
 
     static let continueLine: StaticString = "HTTP/1.1 100 Continue\r\n\r\n"
 
     // MARK: Pieces
+
+    static var empty: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: nil, count: 0) }
 
     private func writeAllow(_ methods: RouteMethodSet, to buffer: inout ByteBuffer) {
         buffer.writeStaticString("allow: ")
@@ -94,7 +95,7 @@ struct ResponseWriter {
         buffer.writeStaticString("\r\n")
     }
 
-    private func writeStatusLine(_ status: Int, to buffer: inout ByteBuffer) {
+    func writeStatusLine(_ status: Int, to buffer: inout ByteBuffer) {
         if status == 200 {
             buffer.writeStaticString("HTTP/1.1 200 OK\r\n")
             return
@@ -109,23 +110,63 @@ struct ResponseWriter {
         buffer.writeStaticString("\r\n")
     }
 
-    private static func mayHaveBody(_ status: Int) -> Bool { status != 204 && status != 304 }
+    /// What every response but the answer to OPTIONS has.
+    func writeCommonHeaders(_ form: Form, hasDate: Bool = false, to buffer: inout ByteBuffer) {
+        if !hasDate { buffer.writeBytes(date.line) }
+        writeRequestID(form, to: &buffer)
+        cors.writeHeaders(origin: form.origin, to: &buffer)
+    }
+
+    @inline(__always)
+    private func writeRequestID(_ form: Form, to buffer: inout ByteBuffer) {
+        guard let id = form.requestID else { return }
+        buffer.writeBytes(requestIDPrefix)
+        id.write(to: &buffer)
+        buffer.writeStaticString("\r\n")
+    }
+
+    static func mayHaveBody(_ status: Int) -> Bool { status != 204 && status != 304 }
+
+    /// Compresses the body where that is asked for and possible, then ends the head (§20.26).
+    func writeBody(
+        _ status: Int, _ form: Form, _ body: UnsafeRawBufferPointer, isCompressible: Bool, to buffer: inout ByteBuffer
+    ) {
+        guard let compression, isCompressible, status != 206, Self.mayHaveBody(status), body.count >= compression.minimumBytes else {
+            finish(status, form, body: body, to: &buffer)
+            return
+        }
+        buffer.writeStaticString("vary: accept-encoding\r\n")
+        guard form.acceptsGzip, let compressed = compression.compressor.compress(body) else {
+            finish(status, form, body: body, to: &buffer)
+            return
+        }
+        buffer.writeStaticString("content-encoding: gzip\r\n")
+        compressed.withUnsafeReadableBytes { finish(status, form, body: $0, to: &buffer) }
+    }
 
     /// Ends the head and appends the body, unless status or method forbid one.
-    private func finish(
-        _ status: Int, _ form: Form, bodyByteCount: Int, to buffer: inout ByteBuffer, writeBody: (inout ByteBuffer) -> Void
-    ) {
+    func finish(_ status: Int, _ form: Form, body: UnsafeRawBufferPointer, to buffer: inout ByteBuffer) {
         if Self.mayHaveBody(status) {
             buffer.writeStaticString("content-length: ")
-            buffer.writeDecimal(bodyByteCount)
+            buffer.writeDecimal(body.count)
             buffer.writeStaticString("\r\n")
         }
+        writeConnection(form, to: &buffer)
+        buffer.writeStaticString("\r\n")
+        if Self.mayHaveBody(status), !form.isHead { buffer.writeBytes(body) }
+    }
+
+    func writeConnection(_ form: Form, to buffer: inout ByteBuffer) {
         if form.closes {
             buffer.writeStaticString("connection: close\r\n")
         } else if form.isHTTP10 {
             buffer.writeStaticString("connection: keep-alive\r\n")
         }
-        buffer.writeStaticString("\r\n")
-        if Self.mayHaveBody(status), !form.isHead { writeBody(&buffer) }
     }
+}
+
+/// When bodies are compressed, and by whom.
+struct BodyCompression {
+    let minimumBytes: Int
+    let compressor: GzipCompressor
 }

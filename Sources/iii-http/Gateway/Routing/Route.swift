@@ -10,8 +10,11 @@ package final class Route: Sendable {
     package let pattern: RoutePattern
     package let functionID: FunctionID
     package let condition: FunctionID?
+    /// Called in this order between condition and handler (http.md §8).
+    package let middleware: [FunctionID]
     /// Raw JSON, delivered beside the payload (http.md §18.7).
     package let metadata: [UInt8]?
+    /// Where the ids of handler, condition and middleware are looked up; nil means `default` (§18.7).
     package let namespace: String?
     /// Which link session registered it, see `RouteTable.removeRoutes(registeredBefore:)`.
     package let generation: UInt64
@@ -26,13 +29,14 @@ package final class Route: Sendable {
 
     package init(
         triggerID: String, method: RouteMethod, pattern: RoutePattern, functionID: FunctionID, condition: FunctionID? = nil,
-        metadata: [UInt8]? = nil, namespace: String? = nil, generation: UInt64 = 0
+        middleware: [FunctionID] = [], metadata: [UInt8]? = nil, namespace: String? = nil, generation: UInt64 = 0
     ) {
         self.triggerID = triggerID
         self.method = method
         self.pattern = pattern
         self.functionID = functionID
         self.condition = condition
+        self.middleware = middleware
         self.metadata = metadata
         self.namespace = namespace
         self.generation = generation

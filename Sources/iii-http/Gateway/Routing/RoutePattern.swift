@@ -72,6 +72,14 @@ package struct RoutePattern: Sendable, Equatable {
         self.parameterNames = names
     }
 
+    /// A pattern that stands for the one raw path `path`, whatever it contains.
+    init(literal path: String) {
+        registered = path
+        key = String(path.drop(while: { $0 == "/" }))
+        segments = [.literal(Array(key.utf8))]
+        parameterNames = []
+    }
+
     /// The name inside `{name}` or `{*name}`; nil for malformed braces, which stay literal.
     private static func braced(_ text: String, opening: String) -> String? {
         guard text.hasPrefix(opening), text.hasSuffix("}") else { return nil }

@@ -19,6 +19,11 @@ package struct RouteTable {
 
     package var count: Int { routesByTrigger.count }
 
+    /// The routes that requests can reach: the newest of every stack of shadows.
+    var live: [Route] {
+        routesByTrigger.values.filter { tries[$0.method.rawValue].routes(shapedLike: $0.pattern).last === $0 }
+    }
+
     /// Makes `route` live. A trigger id that is already known moves to the new route; refused, it keeps the old one.
     package mutating func add(_ route: Route) throws(RouteConflict) {
         let trie = tries[route.method.rawValue]
@@ -57,16 +62,32 @@ package struct RouteTable {
     }
 
     /// The live route for a request; HEAD falls back to GET. `path` is raw, without its one leading slash.
-    package func match(_ method: RouteMethod, _ path: UnsafeRawBufferPointer) -> RouteMatch? {
+    ///
+    /// With `ignoringSlash` a path that has no route is looked up again with a slash less, or one more, at its end.
+    package func match(_ method: RouteMethod, _ path: UnsafeRawBufferPointer, ignoringSlash: Bool = false) -> RouteMatch? {
+        if let match = exactMatch(method, path) { return match }
+        return ignoringSlash ? Self.withOtherEnding(path) { exactMatch(method, $0) } ?? nil : nil
+    }
+
+    private func exactMatch(_ method: RouteMethod, _ path: UnsafeRawBufferPointer) -> RouteMatch? {
         if let match = tries[method.rawValue].match(path) { return match }
         return method == .head ? tries[RouteMethod.get.rawValue].match(path) : nil
     }
 
     /// The methods that have a route for `path`: empty means 404, otherwise 405 with `allow`.
-    package func methods(for path: UnsafeRawBufferPointer) -> RouteMethodSet {
+    package func methods(for path: UnsafeRawBufferPointer, ignoringSlash: Bool = false) -> RouteMethodSet {
         var methods = RouteMethodSet()
         for method in RouteMethod.allCases where tries[method.rawValue].match(path) != nil { methods.insert(method) }
-        return methods
+        guard methods.isEmpty, ignoringSlash else { return methods }
+        return Self.withOtherEnding(path) { self.methods(for: $0) } ?? methods
+    }
+
+    /// Calls `body` with `path` without its slash at the end, or with one; captures stay inside the original either way,
+    /// because no parameter spans a slash and a catch-all would have matched the original. The root has no other ending.
+    private static func withOtherEnding<Value>(_ path: UnsafeRawBufferPointer, _ body: (UnsafeRawBufferPointer) -> Value) -> Value? {
+        guard let last = path.last else { return nil }
+        if last == UInt8(ascii: "/") { return body(UnsafeRawBufferPointer(rebasing: path.dropLast())) }
+        return (Array(path) + [UInt8(ascii: "/")]).withUnsafeBytes(body)
     }
 
     private func detach(_ route: Route) {

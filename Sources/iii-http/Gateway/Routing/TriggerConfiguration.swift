@@ -7,12 +7,15 @@ package enum TriggerConfiguration: Sendable {
     /// A method outside the seven: accepted and never routed.
     case unsupportedMethod(String)
 
+    /// Each one is a call before every request's handler.
+    package static let maximumMiddleware = 64
+
     /// Reads a binding. Throws the text that its worker is to see.
     package init(_ binding: TriggerBinding, generation: UInt64) throws(InvocationError) {
         guard let path = binding.config["api_path"]?.string else { throw Self.refusal("api_path is required for http triggers") }
-        // Middleware usually guards a route. Serving such a route without it would open it to everyone.
-        if let middleware = binding.config["middleware_function_ids"]?.array, middleware.contains(where: { $0.string != nil }) {
-            throw Self.refusal("middleware_function_ids is not supported by this version of iii-http; the route was not opened")
+        let middleware = (binding.config["middleware_function_ids"]?.array ?? []).compactMap(\.string)
+        guard middleware.count <= Self.maximumMiddleware else {
+            throw Self.refusal("middleware_function_ids has more than \(Self.maximumMiddleware) members")
         }
         let methodName = binding.config["http_method"]?.string ?? "GET"
         guard let method = RouteMethod(name: methodName) else {
@@ -24,8 +27,9 @@ package enum TriggerConfiguration: Sendable {
         self = .route(
             Route(
                 triggerID: binding.id, method: method, pattern: pattern, functionID: binding.functionID,
-                condition: binding.config["condition_function_id"]?.string.map { FunctionID($0) }, metadata: binding.metadata,
-                namespace: binding.namespace, generation: generation))
+                condition: binding.config["condition_function_id"]?.string.map { FunctionID($0) },
+                middleware: middleware.map { FunctionID($0) }, metadata: binding.metadata, namespace: binding.namespace,
+                generation: generation))
     }
 
     package static func refusal(_ message: String) -> InvocationError {

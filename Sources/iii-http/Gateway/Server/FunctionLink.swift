@@ -8,23 +8,29 @@ import NIOCore
 package protocol FunctionLink: AnyObject, SendableMetatype {
     var isConnected: Bool { get }
 
-    /// Calls a function; `writeData` appends the payload straight into the frame, `completion` runs on the event loop.
+    /// Calls a function of `namespace` (nil: `default`); `writeData` appends the payload straight into the frame, `completion` runs on the event loop.
     /// Returns the call's id for `abandon`; nil when it has failed already.
     func invoke(
-        _ function: FunctionID, traceparent: String?, baggage: String?, metadata: [UInt8]?,
+        _ function: FunctionID, namespace: String?, traceparent: String?, baggage: String?, metadata: [UInt8]?,
         writeData: (inout ByteBuffer) -> Void, completion: @escaping (CallOutcome) -> Void
     ) -> UUIDBits?
 
     /// Forgets a call: its completion will not run.
     func abandon(_ call: UUIDBits)
+
+    /// A socket for one end of a channel, to be given its callbacks before `open`.
+    func makeChannelSocket() -> ChannelSocket
+    func open(_ ref: ChannelRef, with socket: ChannelSocket)
 }
 
 extension WorkerLink: FunctionLink {
     package func invoke(
-        _ function: FunctionID, traceparent: String?, baggage: String?, metadata: [UInt8]?,
+        _ function: FunctionID, namespace: String?, traceparent: String?, baggage: String?, metadata: [UInt8]?,
         writeData: (inout ByteBuffer) -> Void, completion: @escaping (CallOutcome) -> Void
     ) -> UUIDBits? {
         // No timeout of the link's own: the gateway's request timers cost a list operation instead of a heap search.
-        call(function, traceparent: traceparent, baggage: baggage, metadata: metadata, writeData: writeData, completion: completion)
+        call(
+            function, namespace: namespace, traceparent: traceparent, baggage: baggage, metadata: metadata, writeData: writeData,
+            completion: completion)
     }
 }

@@ -1,3 +1,5 @@
+import IIICrypto
+import IIIProtocol
 import IIIWorker
 import Logging
 import NIOCore
@@ -9,22 +11,24 @@ import NIOCore
 /// Calls carry no timeout of their own: the request's timer answers the client, and what a handler that never returns leaves
 /// behind is bounded by the core's `max_in_flight` (65 536). While draining, idle connections are closed and every response carries `connection: close`.
 final class GatewayCore<Link: FunctionLink> {
-    let configuration: HTTPConfiguration
+    /// What new requests begin with; requests in flight keep theirs.
+    private(set) var settings: GatewaySettings<Link>
     let link: Link
     let eventLoop: any EventLoop
     let logger: Logger
     let references: ChannelRefMint
+    let date = HTTPDate()
     var routes = RouteTable()
-    var writer: ResponseWriter
-
-    private(set) var headTimers: DeadlineQueue<HTTPConnection<Link>>
-    private(set) var idleTimers: DeadlineQueue<HTTPConnection<Link>>
-    private(set) var requestTimers: DeadlineQueue<HTTPConnection<Link>>
-    private(set) var graceTimers: DeadlineQueue<HTTPConnection<Link>>
-    private(set) var lingerTimers: DeadlineQueue<HTTPConnection<Link>>
+    /// Whether the core has told all routes of this link session; readiness waits for it.
+    var areRoutesComplete = false
+    var requestIDs = RequestIDSource()
+    /// The current OpenAPI document.
+    var openAPIDocument = OpenAPIDocument.make(routes: [], functions: [:], version: workerLibraryVersion)
+    private let writeLine: ([UInt8]) -> Void
+    private var compressor: GzipCompressor?
 
     private(set) var isDraining = false
-    private var connections: [ObjectIdentifier: HTTPConnection<Link>] = [:]
+    var slots = ConnectionSlots<HTTPConnection<Link>>()
     private var onDrained: (() -> Void)?
 
     private var limit: ConcurrencyLimit<HTTPConnection<Link>>
@@ -34,46 +38,69 @@ final class GatewayCore<Link: FunctionLink> {
     private var dirty: [HTTPConnection<Link>] = []
     private var isFlushScheduled = false
 
-    /// How long a client may take to read its last response before the connection is torn down.
-    private static var lingerTime: TimeAmount { .seconds(2) }
-
-    init(configuration: HTTPConfiguration, link: Link, eventLoop: any EventLoop, channelKey: [UInt8], logger: Logger) {
-        self.configuration = configuration
+    /// `writeLine` takes the lines of a JSON access log.
+    init(
+        configuration: HTTPConfiguration, link: Link, eventLoop: any EventLoop, channelKey: [UInt8], logger: Logger,
+        writeLine: @escaping ([UInt8]) -> Void
+    ) {
         self.link = link
         self.eventLoop = eventLoop
         self.logger = logger
+        self.writeLine = writeLine
         references = ChannelRefMint(key: channelKey)
-        writer = ResponseWriter(cors: configuration.cors, errorFormat: configuration.errorFormat)
+        let compressor = configuration.compresses ? GzipCompressor() : nil
+        self.compressor = compressor
         limit = ConcurrencyLimit(limit: configuration.concurrencyLimit, queueLimit: configuration.concurrencyQueueLimit)
-        headTimers = DeadlineQueue(eventLoop: eventLoop, length: configuration.headerTimeout) { $0.headTimeExpired() }
-        idleTimers = DeadlineQueue(eventLoop: eventLoop, length: configuration.idleTimeout) { $0.idleTimeExpired() }
-        requestTimers = DeadlineQueue(eventLoop: eventLoop, length: configuration.requestTimeout) { $0.requestTimeExpired() }
-        let grace = min(configuration.nullResultGrace, configuration.requestTimeout)
-        graceTimers = DeadlineQueue(eventLoop: eventLoop, length: grace) { $0.graceTimeExpired() }
-        lingerTimers = DeadlineQueue(eventLoop: eventLoop, length: Self.lingerTime) { $0.lingerTimeExpired() }
+        settings = GatewaySettings(
+            configuration, date: date, compressor: compressor, eventLoop: eventLoop, logger: logger, writeLine: writeLine)
+    }
+
+    /// Puts another configuration into force for every request that begins from now on; limits of a connection's head hold
+    /// for connections that are accepted from now on.
+    func apply(_ configuration: HTTPConfiguration) {
+        if configuration.compresses, compressor == nil { compressor = GzipCompressor() }
+        settings = GatewaySettings(
+            configuration, date: date, compressor: configuration.compresses ? compressor : nil, eventLoop: eventLoop, logger: logger,
+            writeLine: writeLine)
+        for connection in limit.resize(limit: configuration.concurrencyLimit, queueLimit: configuration.concurrencyQueueLimit) {
+            connection.placeGranted()
+        }
+    }
+
+    /// nil when requests can be served, else why not.
+    var unreadiness: String? {
+        if isDraining { return "draining" }
+        if !link.isConnected { return "no connection to the engine" }
+        return areRoutesComplete ? nil : "routes are being replayed"
     }
 
     // MARK: Connections
 
-    var connectionCount: Int { connections.count }
+    var connectionCount: Int { slots.count }
 
-    /// False when the gateway has as many connections as it may have.
-    func opened(_ connection: HTTPConnection<Link>) -> Bool {
-        guard connections.count < configuration.maximumConnections else { return false }
-        connections[ObjectIdentifier(connection)] = connection
-        return true
+    /// The slot of a new connection; nil when the gateway has as many as it may have.
+    func opened(_ connection: HTTPConnection<Link>) -> Int? {
+        slots.count < settings.configuration.maximumConnections ? slots.take(connection) : nil
     }
 
-    func closed(_ connection: HTTPConnection<Link>) {
-        connections[ObjectIdentifier(connection)] = nil
+    func closed(_ slot: Int) {
+        slots.release(slot)
         reportIfDrained()
+    }
+
+    /// A function has opened a channel that was minted here. False when its exchange is over or does not want it.
+    func channelOpened(_ ref: ChannelRef) -> Bool {
+        guard let reference = ChannelReference(channelID: ref.channelID), let connection = slots[token: reference.token] else {
+            return false
+        }
+        return connection.channelOpened(ref, reference.end)
     }
 
     /// Closes idle connections, lets requests in flight finish until `deadline`, then tears down what is left.
     func drain(deadline: NIODeadline, completion: @escaping () -> Void) {
         isDraining = true
         onDrained = completion
-        for connection in Array(connections.values) { connection.drain() }
+        for connection in slots.connections { connection.drain() }
         reportIfDrained()
         guard onDrained != nil else { return }
         let bound = NIOLoopBound(self, eventLoop: eventLoop)
@@ -81,13 +108,12 @@ final class GatewayCore<Link: FunctionLink> {
     }
 
     private func abort() {
-        for connection in Array(connections.values) { connection.abort() }
-        connections.removeAll()
+        for connection in slots.connections { connection.abort() }
         reportIfDrained()
     }
 
     private func reportIfDrained() {
-        guard isDraining, connections.isEmpty, let completion = onDrained else { return }
+        guard isDraining, slots.count == 0, let completion = onDrained else { return }
         onDrained = nil
         completion()
     }
@@ -120,7 +146,7 @@ final class GatewayCore<Link: FunctionLink> {
     /// Until when the channels of a request that starts now may be opened: its deadline and a little for the way.
     func referenceDeadline() -> UInt64 {
         let milliseconds = HTTPDate.now().nanoseconds / 1_000_000
-        return milliseconds &+ UInt64(configuration.requestTimeout.nanoseconds / 1_000_000) &+ 10_000
+        return milliseconds &+ UInt64(settings.configuration.requestTimeout.nanoseconds / 1_000_000) &+ 10_000
     }
 
     // MARK: Flushing

@@ -11,16 +11,22 @@ extension HTTPConnection {
         exchange &+= 1
         hasRequestEnded = false
         hasSentContinue = false
-        discardedBytes = 0
+        receivedBytes = 0
+        streamedBytes = 0
         timer.cancel()
+        settings = gateway.settings
+        requestCount += 1
+        let most = settings.configuration.maximumRequestsPerConnection
         form = ResponseWriter.Form(
-            isHead: head.method == .HEAD, isHTTP10: head.version.minor == 0, closes: !head.isKeepAlive || head.method == .CONNECT)
+            isHead: head.method == .HEAD, isHTTP10: head.version.minor == 0,
+            closes: !head.isKeepAlive || head.method == .CONNECT || (most > 0 && requestCount >= most))
         do {
-            let facts = try RequestFacts(head)
+            let facts = try RequestFacts(head, requestIDName: settings.requestIDName)
             self.facts = facts
             form.origin = facts.origin
             // The decoder stops after a request that asks for an upgrade, so this connection cannot carry another.
             if facts.hasUpgrade { form.closes = true }
+            noteOptions(head, facts)
             route(head, facts)
         } catch {
             fail(error, closes: true)
@@ -28,61 +34,104 @@ extension HTTPConnection {
     }
 
     private func route(_ head: HTTPRequestHead, _ facts: RequestFacts) {
+        let ignoresSlash = settings.configuration.ignoresTrailingSlash
         var uri = head.uri
-        let (target, match, allowed) = uri.withUTF8 { text in
+        let (target, own, match, allowed) = uri.withUTF8 { text -> (RequestTarget, OwnEndpoint?, RouteMatch?, RouteMethodSet) in
             let bytes = UnsafeRawBufferPointer(text)
             let target = RequestTarget(bytes)
             let path = UnsafeRawBufferPointer(rebasing: bytes[target.path])
+            if let own = settings.ownEndpoints.endpoint(at: path) { return (target, own, nil, OwnEndpoint.methods) }
             let isAnsweredHere = head.method == .OPTIONS && (facts.isPreflight || target.isAsterisk)
-            let match = isAnsweredHere ? nil : RouteMethod(head.method).flatMap { gateway.routes.match($0, path) }
-            let allowed = match == nil && !target.isAsterisk ? gateway.routes.methods(for: path) : RouteMethodSet()
-            return (target, match, allowed)
+            let match =
+                isAnsweredHere ? nil : RouteMethod(head.method).flatMap { gateway.routes.match($0, path, ignoringSlash: ignoresSlash) }
+            let allowed =
+                match == nil && !target.isAsterisk ? gateway.routes.methods(for: path, ignoringSlash: ignoresSlash) : RouteMethodSet()
+            return (target, nil, match, allowed)
         }
-        guard let match else {
-            if head.method == .OPTIONS {
-                respond { gateway.writer.writeOptions(form, requestedHeaders: facts.requestedHeaders, allow: allowed, to: &$0) }
-            } else {
-                fail(allowed.isEmpty ? .notFound : .methodNotAllowed(allowed))
-            }
-            return
+        if let own, head.method == .GET || head.method == .HEAD { return answer(own) }
+        guard let match else { return answerUnmatched(head, facts, target, allowed) }
+        begin(RoutedRequest(head: head, target: target, match: match, extensions: extensions(head)), facts)
+    }
+
+    /// OPTIONS, a method that the path does not have, or a path that nothing has.
+    private func answerUnmatched(_ head: HTTPRequestHead, _ facts: RequestFacts, _ target: RequestTarget, _ allowed: RouteMethodSet) {
+        if head.method == .OPTIONS {
+            respond(200) { settings.writer.writeOptions(form, requestedHeaders: facts.requestedHeaders, allow: allowed, to: &$0) }
+        } else if !allowed.isEmpty {
+            fail(.methodNotAllowed(allowed))
+        } else if let request = fallbackRequest(head, target) {
+            form.defaultStatus = 404
+            begin(request, facts)
+        } else {
+            fail(.notFound)
         }
+    }
+
+    private func begin(_ request: RoutedRequest, _ facts: RequestFacts) {
+        self.request = request
         guard gateway.link.isConnected else {
             fail(.coreUnavailable)
             return
         }
-        if facts.isJSON, let length = facts.contentLength, length > gateway.configuration.bodyLimit {
+        let limit = facts.isJSON ? settings.configuration.bodyLimit : settings.configuration.streamBodyLimit
+        if let length = facts.contentLength, let limit, length > limit {
             fail(.payloadTooLarge, closes: true)
             return
         }
-        request = RoutedRequest(head: head, target: target, match: match)
-        gateway.requestTimers.start(timer)
-        if facts.expectsContinue, facts.hasBody {
-            hasSentContinue = true
-            output.writeStaticString(ResponseWriter.continueLine)
-            scheduleFlush()
+        settings.requestTimers.start(timer)
+        if settings.globalMiddleware.isEmpty || request.isUnmatched { takeBody() } else { beginGuarded() }
+    }
+
+    /// Global middleware has passed: the client may send its body.
+    func takeBody() {
+        guard let facts else { return }
+        // Only JSON is part of the payload; other bodies are asked for when the function opens their channel (§7.2).
+        if facts.isJSON {
+            givePlaceBack()
+            phase = .collecting
+            sendContinueIfExpected()
+        } else if holdsPlace {
+            callCondition()
+        } else {
+            admit()
         }
-        // Only JSON is part of the payload; other bodies belong to the request-body channel and are not waited for (§7.2).
-        if facts.isJSON { phase = .collecting } else { admit() }
+    }
+
+    func sendContinueIfExpected() {
+        guard let facts, facts.expectsContinue, facts.hasBody, !hasSentContinue, receivedBytes == 0 else { return }
+        hasSentContinue = true
+        output.writeStaticString(ResponseWriter.continueLine)
+        scheduleFlush()
     }
 
     func bodyReceived(_ bytes: ByteBuffer) {
-        guard phase == .collecting else {
-            discardedBytes += bytes.readableBytes
-            guard phase == .answered else { return }
+        receivedBytes += bytes.readableBytes
+        if phase == .answered {
             // The response is out: a moderate rest is discarded so that keep-alive survives, an endless one is cut.
-            if discardedBytes > gateway.configuration.bodyLimit { beginClosing() } else { gateway.idleTimers.start(timer) }
-            return
+            if receivedBytes > settings.configuration.bodyLimit { beginClosing() } else { settings.idleTimers.start(timer) }
+        } else if let limit = currentBodyLimit, receivedBytes > limit {
+            bodyLimitExceeded()
+        } else {
+            makeUpload().received(bytes)
         }
-        let collected = request?.body?.readableBytes ?? 0
-        guard collected + bytes.readableBytes <= gateway.configuration.bodyLimit else {
-            fail(.payloadTooLarge, closes: true)
-            return
-        }
-        if collected == 0 { request?.body = bytes } else { request?.body?.writeImmutableBuffer(bytes) }
+    }
+
+    /// `body_limit` for what is buffered, `stream_body_limit` for what goes through the channel.
+    private var currentBodyLimit: Int? {
+        facts?.isJSON == true ? settings.configuration.bodyLimit : settings.configuration.streamBodyLimit
+    }
+
+    private func bodyLimitExceeded() {
+        if phase != .streaming { return fail(.payloadTooLarge, closes: true) }
+        // The head of the response is out: only the end of the connection can tell.
+        releaseChannels()
+        beginClosing()
     }
 
     func endReceived() {
         hasRequestEnded = true
+        upload?.completed()
+        bodyTimer?.cancel()
         switch phase {
         case .collecting: bodyCompleted()
         case .answered: finishExchange()
@@ -91,19 +140,20 @@ extension HTTPConnection {
     }
 
     private func bodyCompleted() {
-        if let body = request?.body, !body.withUnsafeReadableBytes({ JSONText.isValid($0) }) {
-            if gateway.configuration.rejectsInvalidJSON {
+        if let body = upload?.waiting {
+            if body.withUnsafeReadableBytes({ JSONText.isValid($0) }) {
+                request?.body = body
+            } else if settings.configuration.rejectsInvalidJSON {
                 fail(.badRequest("the body is not valid JSON"))
                 return
             }
-            request?.body = nil
         }
         admit()
     }
 
     // MARK: Invocation
 
-    private func admit() {
+    func admit() {
         switch gateway.acquirePlace(self) {
         case .admitted: placeGranted()
         case .queued: phase = .queued
@@ -115,15 +165,19 @@ extension HTTPConnection {
     func placeGranted() {
         holdsPlace = true
         phase = .calling
+        if isGuarded { callMiddleware(of: .global, at: 0) } else { callCondition() }
+    }
+
+    func callCondition() {
         guard let request else { return }
         let route = request.match.route
         guard let condition = route.condition else {
-            callHandler()
+            callMiddleware(of: .route, at: 0)
             return
         }
         let exchange = exchange
         call = gateway.link.invoke(
-            condition, traceparent: facts?.traceparent, baggage: facts?.baggage, metadata: nil,
+            condition, namespace: route.namespace, traceparent: facts?.traceparent, baggage: facts?.baggage, metadata: nil,
             writeData: { RequestWriter.writeConditionPayload(request, to: &$0) },
             completion: { [self] outcome in conditionCompleted(outcome, exchange) })
     }
@@ -134,20 +188,24 @@ extension HTTPConnection {
         switch outcome {
         case .failure(let error): functionFailed(error, "condition")
         case .result(let text):
-            if let text, ASCII.trimmed(text).elementsEqual("false".utf8) { fail(.conditionNotMet) } else { callHandler() }
+            if let text, ASCII.trimmed(text).elementsEqual("false".utf8) {
+                fail(.conditionNotMet)
+            } else {
+                callMiddleware(of: .route, at: 0)
+            }
         }
     }
 
-    private func callHandler() {
+    func callHandler() {
         guard let request else { return }
         let route = request.match.route
         let exchange = exchange
-        gateway.references.advance(deadline: gateway.referenceDeadline())
+        guard let slot else { return }
+        gateway.references.advance(token: gateway.slots.makeToken(slot), deadline: gateway.referenceDeadline())
         let references = gateway.references
-        // The payload is written during the call; the body need not be kept beside the frame that carries it.
-        self.request?.body = nil
         call = gateway.link.invoke(
-            route.functionID, traceparent: facts?.traceparent, baggage: facts?.baggage, metadata: route.metadata,
+            route.functionID, namespace: route.namespace, traceparent: facts?.traceparent, baggage: facts?.baggage,
+            metadata: route.metadata,
             writeData: { RequestWriter.writeHandlerPayload(request, references: references, to: &$0) },
             completion: { [self] outcome in handlerCompleted(outcome, exchange) })
     }
@@ -158,25 +216,42 @@ extension HTTPConnection {
         switch outcome {
         case .failure(let error): functionFailed(error, "handler")
         case .result(let text):
-            guard let text, !text.elementsEqual("null".utf8) else {
+            if let text, !text.elementsEqual("null".utf8) {
+                if !hold(text) { respond(result: text) }
+            } else if request?.isUnmatched == true, download == nil {
+                fail(.notFound)
+            } else if isDownloadLost {
+                fail(.streamLost)
+            } else if download != nil {
+                phase = .waiting
+            } else {
                 phase = .grace
-                gateway.graceTimers.start(timer)
-                return
+                settings.graceTimers.start(timer)
             }
-            prepareResponse()
-            if gateway.writer.writeResult(text, form, to: &output) { responseWritten() } else { resultRejected() }
         }
     }
 
-    private func resultRejected() {
+    func respond(result text: UnsafeRawBufferPointer) {
+        respond(withResult: text, "handler") { settings.writer.writeResult($0, form, to: &$1) }
+    }
+
+    /// Sends what a function returned; `write` returns the status, or nil when it cannot be sent.
+    func respond(
+        withResult text: UnsafeRawBufferPointer, _ stage: String, _ write: (UnsafeRawBufferPointer, inout ByteBuffer) -> Int?
+    ) {
+        prepareResponse()
+        if let status = write(text, &output) { responseWritten(status) } else { resultRejected(stage) }
+    }
+
+    private func resultRejected(_ stage: String) {
         let errorID = gateway.makeErrorID()
         gateway.logger.error(
-            "handler returned a status that cannot be final",
+            "\(stage) returned a status that cannot be final",
             metadata: ["error_id": "\(errorID)", "route": "\(request?.match.route.description ?? "")"])
         fail(.invalidResponse(errorID: errorID))
     }
 
-    private func functionFailed(_ error: InvocationError, _ stage: String) {
+    func functionFailed(_ error: InvocationError, _ stage: String) {
         switch error.code {
         case ErrorCode.disconnected.rawValue: fail(.coreUnavailable)
         case ErrorCode.timeout.rawValue: fail(.deadlineExceeded)
@@ -186,49 +261,53 @@ extension HTTPConnection {
                 "function failed",
                 metadata: [
                     "stage": "\(stage)", "route": "\(request?.match.route.description ?? "")", "error_id": "\(errorID)",
+                    "request_id": "\(form.requestID?.text ?? "")",
                     "exception.type": "\(error.code)", "exception.message": "\(error.message)",
                     "exception.stacktrace": "\(error.stacktrace ?? "")",
                 ])
-            fail(.functionFailed(code: error.code, message: error.message, errorID: errorID))
+            fail(.failure(error, errorID: errorID, settings.configuration))
         }
     }
 
-    func requestTimeExpired() {
-        abandonCall()
-        fail(.deadlineExceeded, closes: phase == .collecting)
-    }
+    func requestTimeExpired() { fail(.deadlineExceeded, closes: phase == .collecting) }
 
-    func graceTimeExpired() { respond { gateway.writer.writeNoContent(form, to: &$0) } }
+    func graceTimeExpired() { respond(204) { settings.writer.writeNoContent(form, to: &$0) } }
 
     // MARK: Response
 
     func fail(_ error: GatewayError, closes: Bool = false) {
         if closes { form.closes = true }
-        respond { gateway.writer.writeError(error, form, to: &$0) }
+        respond(error.status) { settings.writer.writeError(error, form, to: &$0) }
     }
 
-    private func respond(_ write: (inout ByteBuffer) -> Void) {
+    func respond(_ status: Int, _ write: (inout ByteBuffer) -> Void) {
         prepareResponse()
         write(&output)
-        responseWritten()
+        responseWritten(status)
     }
 
-    private func prepareResponse() {
-        gateway.writer.date.update(now: HTTPDate.now().seconds)
+    func prepareResponse() {
+        gateway.date.update(now: HTTPDate.now().seconds)
+        responseStart = output.writerIndex
         if gateway.isDraining { form.closes = true }
         guard !hasRequestEnded, let facts else { return }
         // Nobody knows whether a client that still waits for `100 Continue` will send its body after all.
         if facts.expectsContinue, facts.hasBody, !hasSentContinue { form.closes = true }
-        if let length = facts.contentLength, length - discardedBytes > gateway.configuration.bodyLimit { form.closes = true }
+        if let length = facts.contentLength, length - receivedBytes > settings.configuration.bodyLimit { form.closes = true }
     }
 
-    private func responseWritten() {
+    func responseWritten(_ status: Int) {
         let wasQueued = phase == .queued
+        if accessRecord != nil { logAccess(status) }
         phase = .answered
+        isGuarded = false
         exchange &+= 1
+        abandonCall()
         request = nil
-        discardedBytes = 0
+        receivedBytes = 0
         timer.cancel()
+        bodyTimer?.cancel()
+        releaseChannels()
         scheduleFlush()
         if wasQueued { gateway.withdraw(self) } else { givePlaceBack() }
         if hasRequestEnded {
@@ -236,7 +315,9 @@ extension HTTPConnection {
         } else if form.closes {
             beginClosing()
         } else {
-            gateway.idleTimers.start(timer)
+            settings.idleTimers.start(timer)
+            // What came of the body while it was held back is discarded like the rest.
+            processWaitingParts()
         }
     }
 

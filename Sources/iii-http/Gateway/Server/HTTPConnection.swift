@@ -20,10 +20,14 @@ final class HTTPConnection<Link: FunctionLink>: ChannelDuplexHandler {
         case collecting
         /// Waits for a place of the concurrency limit. Next: `calling`, `answered`.
         case queued
-        /// Condition or handler is being called. Next: `grace`, `answered`.
+        /// Condition or handler is being called. Next: `grace`, `waiting`, `streaming`, `answered`.
         case calling
-        /// The handler returned nothing and may still open the response channel. Next: `answered`.
+        /// The handler returned nothing and may still open the response channel. Next: `waiting`, `answered`.
         case grace
+        /// The handler returned nothing and has opened the response channel, which decides. Next: `streaming`, `answered`.
+        case waiting
+        /// The head of a streamed response is out and its body follows. Next: `answered`, `closing`.
+        case streaming
         /// The response is written; what is left of the request is discarded. Next: `idle`, `closing`.
         case answered
         /// The last response is on its way out; input is discarded. Final.
@@ -31,8 +35,14 @@ final class HTTPConnection<Link: FunctionLink>: ChannelDuplexHandler {
     }
 
     let gateway: GatewayCore<Link>
+    /// Of the current request, or the last one.
+    var settings: GatewaySettings<Link>
     var context: ChannelHandlerContext?
     let timer = DeadlineEntry<HTTPConnection<Link>>()
+    /// Progress of the request body and of the output; made when first needed.
+    var bodyTimer: DeadlineEntry<HTTPConnection<Link>>?
+    var stallTimer: DeadlineEntry<HTTPConnection<Link>>?
+    var stalledBytes = 0
 
     var phase = Phase.idle
     /// Changes whenever an exchange begins or is answered; completions carry the number they belong to.
@@ -45,13 +55,33 @@ final class HTTPConnection<Link: FunctionLink>: ChannelDuplexHandler {
     var hasRequestEnded = true
     var holdsPlace = false
     var hasSentContinue = false
-    var discardedBytes = 0
+    var receivedBytes = 0
+
+    /// This connection's place among the gateway's; nil when there was none left.
+    var slot: Int?
+    /// The request body on its way to the function.
+    var upload: RequestBodyPump?
+    var isUploadOpen = false
+    /// The response channel, once the handler has opened it.
+    var download: ResponseStream?
+    /// It broke before a byte of it was sent on.
+    var isDownloadLost = false
+    /// Body bytes of a streamed response so far.
+    var streamedBytes = 0
+
+    /// Global middleware is still to be called or being called: the body is not touched before it has passed.
+    var isGuarded = false
+    var requestCount = 0
+    /// Exists while the access log has chosen the current request.
+    var accessRecord: AccessRecord?
+    /// Where in `output` the current response starts.
+    var responseStart = 0
 
     /// Parts that arrived while the request before them was still in work.
     private var parts = CircularBuffer<HTTPServerRequestPart>()
     private var isProcessing = false
     private var isReadWanted = false
-    private var isWritable = true
+    private(set) var isWritable = true
     private var sawPart = false
     private var hasPartialHead = false
     /// The decoder failed behind requests that are still to be answered.
@@ -67,6 +97,7 @@ final class HTTPConnection<Link: FunctionLink>: ChannelDuplexHandler {
 
     init(gateway: GatewayCore<Link>) {
         self.gateway = gateway
+        settings = gateway.settings
         timer.bind(to: self)
     }
 
@@ -83,8 +114,9 @@ final class HTTPConnection<Link: FunctionLink>: ChannelDuplexHandler {
     }
 
     private func opened() {
-        gateway.headTimers.start(timer)
-        if gateway.isDraining || !gateway.opened(self) { failOutsideRequest(.overloaded) }
+        settings.headTimers.start(timer)
+        if !gateway.isDraining { slot = gateway.opened(self) }
+        if slot == nil { failOutsideRequest(.overloaded) }
     }
 
     func channelInactive(context: ChannelHandlerContext) {
@@ -108,13 +140,18 @@ final class HTTPConnection<Link: FunctionLink>: ChannelDuplexHandler {
         abandonCall()
         if phase == .queued { gateway.withdraw(self) } else { givePlaceBack() }
         phase = .closing
+        isGuarded = false
         timer.cancel()
+        bodyTimer?.cancel()
+        stallTimer?.cancel()
+        releaseChannels()
         // A call that is never answered keeps this object: it must not keep buffers with it.
         parts = CircularBuffer()
         output = ByteBuffer()
         request = nil
         facts = nil
-        gateway.closed(self)
+        accessRecord = nil
+        if let slot { gateway.closed(slot) }
     }
 
     /// The gateway drains: an idle connection is closed now, a busy one after its response.
@@ -138,7 +175,7 @@ final class HTTPConnection<Link: FunctionLink>: ChannelDuplexHandler {
     }
 
     /// Whether the request before the next part is still in work.
-    private var isBlocked: Bool { hasRequestEnded && phase != .idle }
+    private var isBlocked: Bool { (hasRequestEnded && phase != .idle) || isGuarded }
 
     private func process(_ part: HTTPServerRequestPart) {
         isProcessing = true
@@ -159,30 +196,49 @@ final class HTTPConnection<Link: FunctionLink>: ChannelDuplexHandler {
             deferredError = nil
             failOutsideRequest(error)
         }
-        if isReadWanted, isWritable {
-            isReadWanted = false
-            context?.read()
-        }
+        resumeReading()
+    }
+
+    /// Reads on if that was asked for and nothing stands against it any more.
+    func resumeReading() {
+        guard isReadWanted, mayRead else { return }
+        isReadWanted = false
+        context?.read()
+    }
+
+    /// While a body is on its way its pump decides, afterwards whether the client takes its responses.
+    private var mayRead: Bool {
+        if phase == .closing { return true }
+        guard parts.isEmpty else { return false }
+        if !hasRequestEnded, let upload, phase != .collecting { return !upload.isFull }
+        return isWritable
     }
 
     func channelReadComplete(context: ChannelHandlerContext) {
         if !sawPart, phase == .idle, !hasPartialHead {
             // Bytes without a complete head: the sender has the header time from here, not the idle time.
             hasPartialHead = true
-            if !timer.isRunning(in: gateway.headTimers) { gateway.headTimers.start(timer) }
+            if !timer.isRunning(in: settings.headTimers) { settings.headTimers.start(timer) }
         }
         sawPart = false
+        if phase == .collecting { startBodyTimer() }
         processWaitingParts()
         context.fireChannelReadComplete()
     }
 
     func read(context: ChannelHandlerContext) {
-        if phase == .closing || (parts.isEmpty && isWritable) { context.read() } else { isReadWanted = true }
+        if mayRead { context.read() } else { isReadWanted = true }
     }
 
     func channelWritabilityChanged(context: ChannelHandlerContext) {
         isWritable = context.channel.isWritable
-        if isWritable { processWaitingParts() }
+        streamWritabilityChanged(isWritable)
+        if isWritable {
+            stallTimer?.cancel()
+            processWaitingParts()
+        } else {
+            startStallTimer()
+        }
         context.fireChannelWritabilityChanged()
     }
 
@@ -249,7 +305,7 @@ final class HTTPConnection<Link: FunctionLink>: ChannelDuplexHandler {
         closesAfterFlush = true
         timer.cancel()
         // A peer that never reads must not keep the connection for ever.
-        gateway.idleTimers.start(timer)
+        settings.idleTimers.start(timer)
         scheduleFlush()
     }
 
@@ -260,7 +316,7 @@ final class HTTPConnection<Link: FunctionLink>: ChannelDuplexHandler {
             return
         }
         // Closing with unread input would reset the connection and could cost the client its response.
-        gateway.lingerTimers.start(timer)
+        settings.lingerTimers.start(timer)
         let bound = NIOLoopBound(context, eventLoop: context.eventLoop)
         context.close(mode: .output).whenFailure { _ in bound.value.close(promise: nil) }
         if isReadWanted {
@@ -278,10 +334,10 @@ final class HTTPConnection<Link: FunctionLink>: ChannelDuplexHandler {
     func idleTimeExpired() {
         guard let context else { return }
         // A client that still takes in a large response is slow, not idle.
-        let buffered = (try? context.channel.syncOptions?.getOption(.bufferedWritableBytes)) ?? 0
+        let buffered = bufferedBytes
         if buffered > 0, buffered != bufferedBytesBefore {
             bufferedBytesBefore = buffered
-            gateway.idleTimers.start(timer)
+            settings.idleTimers.start(timer)
             return
         }
         context.close(promise: nil)
@@ -296,6 +352,6 @@ final class HTTPConnection<Link: FunctionLink>: ChannelDuplexHandler {
         facts = nil
         hasPartialHead = false
         bufferedBytesBefore = 0
-        gateway.idleTimers.start(timer)
+        settings.idleTimers.start(timer)
     }
 }

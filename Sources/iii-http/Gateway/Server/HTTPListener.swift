@@ -14,7 +14,7 @@ enum HTTPListener {
 
     /// Opens the listener on the gateway's own event loop.
     static func open<Link>(_ core: GatewayCore<Link>, inherited: CInt?) -> EventLoopFuture<any Channel> {
-        let configuration = core.configuration
+        let configuration = core.settings.configuration
         let bound = NIOLoopBound(core, eventLoop: core.eventLoop)
         let bootstrap = ServerBootstrap(group: core.eventLoop)
             .serverChannelOption(.backlog, value: backlog)
@@ -35,9 +35,10 @@ enum HTTPListener {
 
     static func configure<Link>(_ channel: any Channel, _ core: GatewayCore<Link>) throws {
         var limits = NIOHTTPDecoderLimitConfiguration()
-        limits.maxHeaderFieldSize = core.configuration.maximumHeadBytes
-        limits.maxHeaderListSize = core.configuration.maximumHeadBytes
-        limits.maxHeaderFieldCount = core.configuration.maximumHeaderCount
+        let configuration = core.settings.configuration
+        limits.maxHeaderFieldSize = configuration.maximumHeadBytes
+        limits.maxHeaderListSize = configuration.maximumHeadBytes
+        limits.maxHeaderFieldCount = configuration.maximumHeaderCount
         let decoder = HTTPRequestDecoder(leftOverBytesStrategy: .dropBytes, limitConfiguration: limits)
         try channel.pipeline.syncOperations.addHandlers(ByteToMessageHandler(decoder), HTTPConnection(gateway: core))
     }

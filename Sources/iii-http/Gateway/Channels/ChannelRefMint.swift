@@ -4,13 +4,14 @@ import NIOCore
 /// Makes the two channel refs of every request without a round trip (design.md §3, http.md §2 point 4).
 ///
 /// Both are one text of fixed length in which only deadline, nonce and keys change: a request costs one HMAC and one copy.
-/// The nonce is 64 random bits of this process and a counter; it need not be secret, the access keys are. Confined to the
-/// gateway's event loop.
+/// The nonce is 64 random bits of this process, which the core knows as its prefix, and the token of the exchange, by which
+/// the gateway finds it again; it need not be secret, the access keys are. Confined to the gateway's event loop.
 final class ChannelRefMint {
     private let mac: HMACSHA256
     private var text: [UInt8]
     private var digest = [UInt8](repeating: 0, count: HMACSHA256.byteCount)
-    private var counter: UInt64 = 0
+    /// What all references of this process have in common: 16 hex digits.
+    let prefix: String
 
     private let bodyIDOffset: Int
     private let bodyKeyOffset: Int
@@ -38,19 +39,19 @@ final class ChannelRefMint {
         (responseIDOffset, responseKeyOffset) = appendReference("response", suffix: "r", direction: "write")
         let nonceStart = bodyIDOffset + 3 + ChannelReference.deadlineDigits + 1
         let random = SecureBytes.random(count: 8)
+        prefix = SecureBytes.hex(random)
         text.withUnsafeMutableBytes { bytes in
             random.withUnsafeBytes { SecureBytes.writeHex($0, to: UnsafeMutableRawBufferPointer(rebasing: bytes[nonceStart...])) }
         }
         self.text = text
     }
 
-    /// Prepares the refs of the next request; they may be opened until `deadline`, Unix time in milliseconds.
-    func advance(deadline: UInt64) {
-        counter &+= 1
+    /// Prepares the refs of an exchange; they may be opened until `deadline`, Unix time in milliseconds.
+    func advance(token: UInt64, deadline: UInt64) {
         text.withUnsafeMutableBytes { text in
             let base = UnsafeMutableRawBufferPointer(rebasing: text[bodyIDOffset..<(bodyIDOffset + ChannelReference.baseByteCount)])
             Self.writeHex(deadline, digits: ChannelReference.deadlineDigits, to: base, at: 3)
-            Self.writeHex(counter, digits: 16, to: base, at: ChannelReference.baseByteCount - 16)
+            Self.writeHex(token, digits: 16, to: base, at: ChannelReference.baseByteCount - 16)
             UnsafeMutableRawBufferPointer(rebasing: text[responseIDOffset..<(responseIDOffset + base.count)])
                 .copyMemory(from: UnsafeRawBufferPointer(base))
             digest.withUnsafeMutableBytes { digest in

@@ -1,0 +1,65 @@
+"""The walk through README.md with real processes: `scripts/up` (the last step of `make up`), the call, the kill, the Python worker."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+import requests
+
+from wire import BIN, ROOT, alive, free_port, wait_for
+
+
+@pytest.fixture
+def up(tmp_path):
+    port, http_port = free_port(), free_port()
+    environment = {
+        **os.environ, "III_PORT": str(port), "III_HTTP_PORT": str(http_port), "III_BIN_DIR": str(BIN), "XDG_RUNTIME_DIR": str(tmp_path),
+        "III_URL": f"ws://127.0.0.1:{port}"}
+    log = open(tmp_path / "up.log", "w+b")
+    process = subprocess.Popen([ROOT / "scripts" / "up"], env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    process.environment, process.http = environment, f"http://127.0.0.1:{http_port}"
+    process.output = lambda: (tmp_path / "up.log").read_text()
+    try:
+        wait_for(lambda: "The fleet is up" in process.output() or process.poll() is not None, "the fleet is up")
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(20)
+        finally:
+            process.kill()
+            log.close()
+
+
+def fleet_table(up) -> dict:
+    text = subprocess.run([BIN / "iii-core", "ps", "-c", "examples/hello/config.yaml", "--json"], cwd=ROOT, env=up.environment, check=True, capture_output=True).stdout
+    return {row["name"]: row for row in json.loads(text)["children"]}
+
+
+def test_the_printed_command_works_and_a_killed_builtin_comes_back(up):
+    command = re.search(r"^    (curl .*)$", up.output(), re.M).group(1)
+    assert "you" in subprocess.run(command, shell=True, check=True, capture_output=True, text=True).stdout
+    first = fleet_table(up)["iii-http"]["pid"]
+    os.kill(first, signal.SIGKILL)
+    wait_for(lambda: fleet_table(up)["iii-http"].get("pid") not in (None, first), "iii-http runs again")
+    assert "you" in subprocess.run(f"{command} --retry 5 --retry-connrefused", shell=True, check=True, capture_output=True, text=True).stdout
+    up.send_signal(signal.SIGTERM)
+    assert up.wait(20) == 0
+    assert not alive(first)
+
+
+def test_the_python_example_joins_the_fleet(up):
+    worker = subprocess.Popen([sys.executable, ROOT / "examples" / "python" / "echo.py"], env=up.environment, stdin=subprocess.DEVNULL)
+    try:
+        def answer():
+            response = requests.post(f"{up.http}/echo", json={"text": "hi"}, timeout=10)
+            return response.status_code == 200 and response.json()
+
+        assert wait_for(answer, "the example serves /echo") == {"echo": {"text": "hi"}}
+    finally:
+        worker.kill()
+        worker.wait()
