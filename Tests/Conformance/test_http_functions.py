@@ -575,6 +575,22 @@ def test_entry_comes_and_goes_by_reload(tmp_path, remote):
         wire.close()
 
 
+def test_a_stricter_policy_takes_functions_away(tmp_path, remote):
+    """The changed entry restarts, and what it is handed again must pass the new policy."""
+    with running(tmp_path, workers=[entry()]) as core:
+        wire = core.connect()
+        kept = declare(wire, remote.url("/kept", host="localhost"))
+        lost = declare(wire, remote.url("/lost", host="127.0.0.1"))
+        assert wire.call(kept, {}) == wire.call(lost, {}) == {"ok": True}
+        stricter = {**entry(), "config": {"security": {**OPEN["security"], "url_allowlist": ["localhost"]}}}
+        save(core, [stricter if old["name"] == "iii-http-functions" else old for old in entries_of(core)])
+        core.cli("reload")
+        assert "URL not in allowlist" in wait_refused(core, lost)
+        assert wire.error_of(lost, {})["code"] == "function_not_found"
+        assert wire.call(kept, {}) == {"ok": True}
+        wire.close()
+
+
 def test_limit_of_concurrent_requests(tmp_path):
     with running(tmp_path, workers=[entry(max_concurrent_requests=2)]) as core, raw(lambda c, d: c.recv(1)) as server:
         wire = core.connect()
