@@ -34,8 +34,8 @@ final class OpenAPIPublisher {
     private var isWanted: Bool { core.settings.configuration.openAPIPath != nil }
 
     func registerWatcher(on link: WorkerLink) {
-        link.registerFunction(watcherName, description: "Told of every function that comes or goes") { [self] call in
-            let ids = Set(["added", "removed"].flatMap { call.data[$0]?.array ?? [] }.compactMap(\.string))
+        link.registerFunction(watcherName, description: "Told of every function that comes, changes or goes") { [self] call in
+            let ids = Set(["added", "removed", "changed"].flatMap { call.data[$0]?.array ?? [] }.compactMap(\.string))
             call.reply([:])
             if core.routes.live.contains(where: { ids.contains($0.functionID.text) }) { changed() }
         }
