@@ -75,6 +75,8 @@ def test_invalid_change_keeps_what_runs_and_says_why():
         wait_for(lambda: "cors.allow_credentials needs a list of origins" in core.output(), "the reason")
         assert requests.get(core.http_url + "/none").status_code == 404 and core.pid_of("iii-http") == pid
         assert "cors.allow_credentials" in json.dumps(status_of(core))
+        again = core.cli("reload", check=False)
+        assert again.returncode == 1 and "cors.allow_credentials" in again.stderr + again.stdout
         change(core, cors=None)
         assert requests.get(core.http_url + "/none").status_code == 404 and core.pid_of("iii-http") == pid
 

@@ -117,6 +117,8 @@ extension SupervisorLoop {
 
     func change(_ child: ChildSpecification, _ now: Duration) {
         guard let slot = slots[child.name] else { return }
+        // An offer that is still open is settled by this.
+        reloading.offered[child.name] = nil
         removeWatch(of: slot)
         slot.specification = child
         slot.nextStep = 0

@@ -91,6 +91,7 @@ final class SupervisorLoop: @unchecked Sendable {
     }
 
     private func end() -> Int32 {
+        for work in reloading.waiting { work() }
         logs.log(6, "iii-core stopped")
         control?.shutDown()
         for slot in slots.values { removeWatch(of: slot) }
