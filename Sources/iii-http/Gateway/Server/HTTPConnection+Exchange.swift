@@ -163,6 +163,13 @@ extension HTTPConnection {
         }
     }
 
+    /// Nobody waits for the answer any more: the link need not keep its completion, and with it this connection.
+    func abandonCall() {
+        guard let call else { return }
+        self.call = nil
+        gateway.link.abandon(call)
+    }
+
     func requestTimeExpired() { fail(.deadlineExceeded, closes: phase == .collecting) }
 
     func graceTimeExpired() { respond(204) { settings.writer.writeNoContent(form, to: &$0) } }

@@ -106,13 +106,6 @@ final class HTTPConnection<Link: FunctionLink>: ChannelDuplexHandler {
         context.fireChannelInactive()
     }
 
-    /// Nobody waits for the answer any more: the link need not keep its completion, and with it this connection.
-    func abandonCall() {
-        guard let call else { return }
-        self.call = nil
-        gateway.link.abandon(call)
-    }
-
     func handlerRemoved(context: ChannelHandlerContext) { ended() }
 
     private func ended() {
@@ -176,7 +169,8 @@ final class HTTPConnection<Link: FunctionLink>: ChannelDuplexHandler {
         guard phase != .closing, parts.isEmpty else { return }
         if !isBlocked, let error = deferredError {
             deferredError = nil
-            failOutsideRequest(error)
+            // A guard may have answered the broken request already.
+            if phase == .answered { beginClosing() } else { failOutsideRequest(error) }
         }
         if isReadWanted, isWritable {
             isReadWanted = false
