@@ -16,6 +16,8 @@ final class GatewaySettings<Link: FunctionLink> {
     /// Lower case; empty = requests carry no id.
     let requestIDName: [UInt8]
     let accessLog: AccessLog?
+    /// Whether responses depend on `accept-encoding` or `if-none-match`.
+    let negotiates: Bool
 
     let headTimers: DeadlineQueue<HTTPConnection<Link>>
     let idleTimers: DeadlineQueue<HTTPConnection<Link>>
@@ -35,6 +37,7 @@ final class GatewaySettings<Link: FunctionLink> {
     ) {
         self.configuration = configuration
         writer = ResponseWriter(configuration, date: date, compressor: compressor)
+        negotiates = configuration.compresses || configuration.makesEntityTags
         globalMiddleware = configuration.globalMiddleware.map { FunctionID($0) }
         notFoundFunction = configuration.notFoundFunction.map { FunctionID($0) }
         ownEndpoints = OwnEndpoints(healthPathPrefix: configuration.healthPathPrefix, openAPIPath: configuration.openAPIPath)
