@@ -16,6 +16,8 @@ final class GatewaySettings<Link: FunctionLink> {
     /// Lower case; empty = requests carry no id.
     let requestIDName: [UInt8]
     let accessLog: AccessLog?
+    /// Whether anything is to be noted of a request beyond the baseline's needs.
+    var hasOptions: Bool { negotiates || accessLog != nil }
     /// Whether responses depend on `accept-encoding` or `if-none-match`.
     let negotiates: Bool
 

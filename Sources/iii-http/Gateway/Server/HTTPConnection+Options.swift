@@ -5,10 +5,7 @@ import NIOHTTP1
 // What the configuration adds to a request and its response: ids, negotiation, log, own endpoints, the 404 function.
 extension HTTPConnection {
     /// Notes what the response will depend on.
-    func noteOptions(_ head: HTTPRequestHead, _ facts: RequestFacts) {
-        if !settings.requestIDName.isEmpty {
-            form.requestID = facts.requestID.flatMap { RequestID.isAcceptable($0) ? .given($0) : nil } ?? gateway.requestIDs.next()
-        }
+    func noteOptions(_ head: HTTPRequestHead) {
         if settings.negotiates { form.negotiation = negotiation(head) }
         if let log = settings.accessLog, log.takesNext {
             let host = settings.configuration.trustsProxy ? head.headers.first(name: "x-forwarded-host") : nil

@@ -11,26 +11,28 @@ extension HTTPConnection {
         receivedBytes = 0
         streamedBytes = 0
         timer.cancel()
-        settings = gateway.settings
+        let settings = gateway.settings
+        self.settings = settings
         requestCount += 1
         let most = settings.configuration.maximumRequestsPerConnection
-        form = ResponseWriter.Form(
-            isHead: head.method == .HEAD, isHTTP10: head.version.minor == 0,
-            closes: !head.isKeepAlive || head.method == .CONNECT || (most > 0 && requestCount >= most))
+        let closes = !head.isKeepAlive || head.method == .CONNECT || (most > 0 && requestCount >= most)
         do {
             let facts = try RequestFacts(head, requestIDName: settings.requestIDName)
-            self.facts = facts
-            form.origin = facts.origin
             // The decoder stops after a request that asks for an upgrade, so this connection cannot carry another.
-            if facts.hasUpgrade { form.closes = true }
-            noteOptions(head, facts)
+            form = ResponseWriter.Form(
+                isHead: head.method == .HEAD, isHTTP10: head.version.minor == 0, closes: closes || facts.hasUpgrade, origin: facts.origin,
+                requestID: settings.requestIDName.isEmpty ? nil : gateway.requestIDs.next(given: facts.requestID))
+            self.facts = facts
+            if settings.hasOptions { noteOptions(head) }
             route(head, facts)
         } catch {
+            form = ResponseWriter.Form(isHead: head.method == .HEAD, isHTTP10: head.version.minor == 0)
             fail(error, closes: true)
         }
     }
 
     private func route(_ head: HTTPRequestHead, _ facts: RequestFacts) {
+        let settings = settings
         let ignoresSlash = settings.configuration.ignoresTrailingSlash
         var uri = head.uri
         let (target, own, match, allowed) = uri.withUTF8 { text -> (RequestTarget, OwnEndpoint?, RouteMatch?, RouteMethodSet) in
