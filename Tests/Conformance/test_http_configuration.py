@@ -209,3 +209,12 @@ def test_trace_context_is_passed_on_when_valid():
         assert app.seen["traced"]["traceparent"] == valid and app.seen["traced"]["baggage"] == "a=b"
         requests.get(core.http_url + "/t", headers={"traceparent": "00-zz"})
         assert not app.seen["traced"].get("traceparent")
+
+
+def test_functions_of_a_route_are_looked_up_in_its_namespace():
+    with gateway() as (core, app):
+        app.route("/here", lambda d: {"body": 1}, function="ns::it")
+        app.wire.register_trigger("http", "ns::it", config={"api_path": "/there"}, namespace="billing")
+        assert routed(core, "/here").status_code == 200
+        answer = routed(core, "/there")
+        assert answer.status_code == 500 and "not found in namespace billing" in answer.json()["error"]

@@ -15,7 +15,8 @@ import time
 import uuid
 
 import pytest
-from processes import entries_of, prepared, reloads, run_core, running, save
+import requests
+from processes import entries_of, prepared, running, save
 from remotes import Remote, raw
 from wire import BIN, Wire, alive, wait_for
 
@@ -35,7 +36,7 @@ def core(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def strict(tmp_path_factory):
-    """Default security, but for a host list."""
+    """Default security."""
     with running(tmp_path_factory.mktemp("strict"), workers=[{"name": "iii-http-functions"}]) as it:
         yield it
 
@@ -134,7 +135,7 @@ def test_bearer_and_api_key(worker, caller, remote):
     caller.call(key, None)
     assert remote.seen("/b")[0].headers.get_all("authorization") == ["Bearer t0ken"]
     assert remote.seen("/k")[0].headers["x-key"] == "k3y"
-    assert "t0ken" not in caller.call("engine::functions::list", {}).__repr__()
+    assert "t0ken" not in str(caller.call("engine::functions::list", {}))
 
 
 def test_channel_keys_do_not_leave(core, worker, caller, remote):
@@ -146,8 +147,6 @@ def test_channel_keys_do_not_leave(core, worker, caller, remote):
 
 
 def test_as_target_of_an_http_route(core, worker, remote):
-    import requests
-
     remote.answers["/route"] = (200, {"status_code": 201, "body": {"from": "afar"}})
     function = declare(worker, remote.url("/route"))
     path = f"/r/{uuid.uuid4()}"
@@ -279,6 +278,15 @@ def test_closed_port(worker, caller):
         port = s.getsockname()[1]
     error = caller.error_of(declare(worker, f"http://127.0.0.1:{port}/"), {})
     assert error["code"] == "http_request_failed" and "connect" in error["message"]
+
+
+def test_a_name_without_address(tmp_path):
+    """Without the address check a name is first looked up by the call."""
+    with running(tmp_path, workers=[{"name": "iii-http-functions", "config": {"security": {"block_private_ips": False, "require_https": False}}}]) as core:
+        wire = core.connect()
+        error = wire.error_of(declare(wire, "http://nonexistent.invalid/"), {})
+        assert error["code"] == "http_request_failed" and "connect" in error["message"]
+        wire.close()
 
 
 def test_slow_remotes_hold_nobody_up(worker, caller, remote):
@@ -435,14 +443,22 @@ def test_owner_stack(core, worker, caller, remote):
 
 def test_changing_sides(worker, caller, remote):
     """Remote, then served by the worker itself, then remote again: the last registration holds."""
+
+    def ask():
+        call = caller.invoke(function, {})
+        caller.send({"type": "ping"})
+        caller.expect("pong")
+        for delivered in worker.sync():
+            worker.answer(delivered, "local")
+        return caller.result_of(call)["result"]
+
     function = declare(worker, remote.url("/side"))
-    assert caller.call(function, {}) == {"ok": True}
+    assert ask() == {"ok": True}
     worker.register(function)
-    call = caller.invoke(function, {"x": 1})
-    worker.answer(worker.expect("invokefunction", function_id=function), "local")
-    assert caller.result_of(call)["result"] == "local"
+    worker.sync()
+    assert ask() == "local"
     declare(worker, remote.url("/side"), function)
-    wait_for(lambda: len(remote.seen("/side")) == 2 or (caller.invoke(function, {}), time.sleep(0.05))[0] is None, "the remote serves again")
+    wait_for(lambda: ask() == {"ok": True}, "the remote serves again")
     assert [row["function_id"] for row in caller.call("engine::functions::list", {})["functions"]].count(function) == 1
 
 
@@ -556,6 +572,22 @@ def test_entry_comes_and_goes_by_reload(tmp_path, remote):
         core.cli("reload")
         wait_for(lambda: function not in listed(wire), "the function is gone with the entry")
         assert "HTTP functions module not loaded" in core.output()
+        wire.close()
+
+
+def test_a_stricter_policy_takes_functions_away(tmp_path, remote):
+    """The changed entry restarts, and what it is handed again must pass the new policy."""
+    with running(tmp_path, workers=[entry()]) as core:
+        wire = core.connect()
+        kept = declare(wire, remote.url("/kept", host="localhost"))
+        lost = declare(wire, remote.url("/lost", host="127.0.0.1"))
+        assert wire.call(kept, {}) == wire.call(lost, {}) == {"ok": True}
+        stricter = {**entry(), "config": {"security": {**OPEN["security"], "url_allowlist": ["localhost"]}}}
+        save(core, [stricter if old["name"] == "iii-http-functions" else old for old in entries_of(core)])
+        core.cli("reload")
+        assert "URL not in allowlist" in wait_refused(core, lost)
+        assert wire.error_of(lost, {})["code"] == "function_not_found"
+        assert wire.call(kept, {}) == {"ok": True}
         wire.close()
 
 
@@ -695,4 +727,23 @@ def test_proxies_of_the_environment(tmp_path, remote):
         wire = core.connect()
         assert wire.call(declare(wire, "http://localhost:1/through"), {}) == {"ok": True}
         assert remote.seen("http://localhost:1/through")
+        wire.close()
+
+
+def test_outbound_role_as_a_unit_of_its_own(tmp_path, remote):
+    """What a systemd unit runs: it comes after the registration, is killed, and comes again."""
+    (tmp_path / "secret").write_text("0123456789abcdef" * 4)
+    environment = {"III_BUILTIN_TOKEN_FILE": str(tmp_path / "secret")}
+    with running(tmp_path, workers=[entry()], args=["--except", "iii-http-functions"], env=environment) as core:
+        wire = core.connect()
+        function = declare(wire, remote.url("/unit"))
+        for _ in range(2):
+            with open(tmp_path / "unit.log", "ab") as log:
+                process = subprocess.Popen([BIN / "iii-http", "--role", "outbound", "--engine", core.url], env=core.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            try:
+                wait_for(lambda: function in listed(wire), "the function is listed")
+                assert wire.call(function, {}) == {"ok": True}
+            finally:
+                process.kill()
+                process.wait()
         wire.close()

@@ -21,6 +21,9 @@ import Testing
         // Paths as the server will see them
         ("https://a.b/x/../y", "https://a.b/y"), ("https://a.b/x/./y/..", "https://a.b/x/"), ("https://a.b/../../y", "https://a.b/y"),
         ("https://a.b/x/%2e%2E/y", "https://a.b/y"), ("https://a.b/x%2Fy", "https://a.b/x%2Fy"), ("https://a.b//c/", "https://a.b//c/"),
+        // A combining character hides no delimiter.
+        ("https://a.b/v1/../\u{301}x", "https://a.b/%CC%81x"), ("https://a.b/x#\u{301}y", "https://a.b/x"),
+        ("https://a.b/x?\u{301}y", "https://a.b/x?%CC%81y"), ("https://a.b/\u{301}", "https://a.b/%CC%81"),
         ("https://a.b/ü x?\"q\"", "https://a.b/%C3%BC%20x?%22q%22"),
     ])
     func normalizes(_ text: String, _ expected: String) throws {
@@ -36,7 +39,8 @@ import Testing
         "https://example.com:0", "https://example.com:65536", "https://example.com:-1", "https://example.com:8a",
         "https://example.com:80:90",
         "https://[::1", "https://[::1]x", "https://[::1%25lo]/", "https://[1.2.3.4]/", "https://[]/", "https://::1/",
-        "https://exämple.com", "https://%31%30.0.0.1", "https://a..b", "https://.a", "https://a_b.c%00",
+        "https://exämple.com", "https://user@\u{301}example.com", "https://a.b:\u{301}80/", "https:/\u{301}/a.b", "https://%31%30.0.0.1",
+        "https://a..b", "https://.a", "https://a_b.c%00",
         "http://256.1.1.1", "http://1.2.3.4.5", "http://0x100000000", "http://4294967296", "http://1.2.0x", "http://08.1.1.1", "http://a.1",
     ])
     func refuses(_ text: String) {

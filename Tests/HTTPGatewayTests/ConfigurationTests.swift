@@ -45,6 +45,7 @@ import Testing
                 "unknown key 'middleware[0].prioritty'; remove it or correct its spelling"
             ),
             (["middleware": [["priority": 1]]], "middleware[0].function_id is missing"), (["middleware": 1], "middleware must be a list"),
+            (["request_id_header": "Content-Length"], "request_id_header must be a header name, or null for none"),
             (["request_id_header": "a b"], "request_id_header must be a header name, or null for none"),
             (["health_path_prefix": "internal"], "health_path_prefix must be a path that starts with a slash"),
             (["openapi_path": ""], "openapi_path must be a path such as /openapi.json"),

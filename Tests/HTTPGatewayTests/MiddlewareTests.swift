@@ -139,6 +139,18 @@ import Testing
         #expect(harness.link.calls.map(\.function) == ["g"])
     }
 
+    @Test(arguments: [true, false]) func brokenBodyBehindAGuardGetsOneAnswer(_ passes: Bool) throws {
+        let harness = GatewayHarness { $0.globalMiddleware = ["g"] }
+        try harness.route("POST", "/p")
+        let client = try harness.connect()
+        client.send("POST /p HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n")
+        harness.link.next().answer(passes ? Self.proceed : #"{"action":"respond","response":{"status_code":403}}"#)
+        let text = client.received()
+        #expect(text.hasPrefix("HTTP/1.1 \(passes ? 400 : 403)"))
+        #expect(text.split(separator: "HTTP/1.1 ").count == 1)
+        #expect(harness.link.calls.isEmpty)
+    }
+
     @Test func unmatchedRequestsSeeNoMiddleware() throws {
         let harness = GatewayHarness { $0.globalMiddleware = ["g"] }
         try harness.route("GET", "/p")

@@ -70,6 +70,30 @@ import Testing
         #expect(total == Int64(text.utf8.count))
     }
 
+    @Test func clientThatLeavesIsLoggedAs499() throws {
+        let harness = GatewayHarness { $0.accessLog = .json }
+        try harness.route("GET", "/p")
+        let client = try harness.connect()
+        client.request("GET /p")
+        try client.channel.close().wait()
+        #expect(harness.lines.values.map { $0["status"] } == [499])
+    }
+
+    @Test func guardedBodyThatNeverComesIs408() throws {
+        let harness = GatewayHarness {
+            $0.bodyTimeout = .milliseconds(100)
+            $0.globalMiddleware = ["g"]
+        }
+        try harness.route("POST", "/p")
+        let client = try harness.connect()
+        client.request("POST /p", ["content-type: application/json", "content-length: 5"])
+        harness.loop.advanceTime(by: .milliseconds(200))
+        #expect(client.received().isEmpty)
+        harness.link.next().answer(#"{"action":"continue"}"#)
+        harness.loop.advanceTime(by: .milliseconds(100))
+        #expect(client.response().status == 408)
+    }
+
     @Test func accessLogSamples() throws {
         for (sample, range) in [(0.0, 0...0), (0.5, 50...150), (1.0, 200...200)] {
             let harness = GatewayHarness {

@@ -94,4 +94,51 @@ extension SupervisorTests {
         #expect(watch.isDue(now: .seconds(2)))
         #expect(!watch.isDue(now: .seconds(3)))
     }
+
+    @Test(arguments: [LiveChange.applied, .needsRestart("new address"), .invalid("cors is wrong")])
+    func aReadyBuiltInIsOfferedItsChangedConfig(_ answer: LiveChange) async throws {
+        func text(_ timeout: Int) -> String {
+            "workers: [{name: iii-http, exec: DIR/a, config: {port: 0, default_timeout: \(timeout)}}]"
+        }
+        let fleet = try TestFleet(text(1), .init(scripts: ["a": Self.forever], liveChange: answer))
+        #expect(await eventually { await fleet.child("iii-http")?.pid != nil })
+        fleet.supervisor.childReady("iii-http")
+        #expect(await eventually { await fleet.child("iii-http")?.isReady ?? false })
+        let pid = try #require(await fleet.child("iii-http")?.pid)
+        try fleet.write(text(2), to: "config.yaml")
+        for _ in 0..<2 {
+            let result = await fleet.supervisor.perform(.reload)
+            #expect(fleet.eventBox.all.contains { $0.hasPrefix("offer iii-http") && $0.contains("\"default_timeout\":2") })
+            let isTold = fleet.eventBox.all.contains { $0.hasPrefix("config iii-http") && $0.contains("\"default_timeout\":2") }
+            switch answer {
+            case .applied:
+                #expect(result == .success(["reloaded": true]))
+                #expect(isTold)
+                #expect(await fleet.child("iii-http")?.pid == pid)
+            case .needsRestart:
+                #expect(isTold)
+                #expect(await eventually { await fleet.child("iii-http").map { $0.pid != nil && $0.pid != pid } ?? false })
+            case .invalid:
+                // The second time too: the file still says what nobody can use.
+                #expect(result == .failure(.failed("iii-http: cors is wrong")))
+                #expect(!isTold)
+                #expect(await fleet.child("iii-http")?.pid == pid)
+            }
+        }
+        await fleet.stop()
+    }
+
+    @Test func anyOtherChangeOfABuiltInIsARestart() async throws {
+        let fleet = try TestFleet(
+            "workers: [{name: iii-http, exec: DIR/a, config: {port: 0}}]", .init(scripts: ["a": Self.forever], liveChange: .applied))
+        #expect(await eventually { await fleet.child("iii-http")?.pid != nil })
+        fleet.supervisor.childReady("iii-http")
+        #expect(await eventually { await fleet.child("iii-http")?.isReady ?? false })
+        let pid = try #require(await fleet.child("iii-http")?.pid)
+        try fleet.write("workers: [{name: iii-http, exec: DIR/a, env: {A: b}, config: {port: 0, default_timeout: 2}}]", to: "config.yaml")
+        _ = await fleet.supervisor.perform(.reload)
+        #expect(await eventually { await fleet.child("iii-http").map { $0.pid != nil && $0.pid != pid } ?? false })
+        #expect(!fleet.eventBox.all.contains { $0.hasPrefix("offer") })
+        await fleet.stop()
+    }
 }

@@ -20,6 +20,8 @@ final class TestFleet: Sendable {
         /// Whether the drain hook answers at once.
         var answersDrain = true
         var workerManagerProblem: String?
+        /// What a running built-in answers to its changed config.
+        var liveChange: LiveChange?
     }
 
     /// `DIR` in the configuration and the scripts stands for the fleet's directory.
@@ -49,6 +51,7 @@ final class TestFleet: Sendable {
         let shared = EventBox()
         let answersDrain = setup.answersDrain
         let problem = setup.workerManagerProblem
+        let liveChange = setup.liveChange
         let hooks = SupervisorHooks(
             issueToken: { name, role in
                 shared.add("token \(name) \(role)")
@@ -61,6 +64,10 @@ final class TestFleet: Sendable {
             },
             willShutDown: { shared.add("willShutDown") },
             configurationChanged: { name, config in shared.add("config \(name) \(config?.text ?? "gone")") },
+            reconfigure: { name, config, completion in
+                shared.add("offer \(name) \(config.text)")
+                completion(liveChange ?? .needsRestart("test"))
+            },
             workerManagersChanged: { _ in problem },
             becameReady: { shared.add("ready") })
         supervisor = try Supervisor(plan: plan, options: options, hooks: hooks)

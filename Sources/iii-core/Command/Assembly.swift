@@ -89,6 +89,16 @@ final class Assembly: @unchecked Sendable {
             drain: { engine.drain($0, deadlineMilliseconds: $1, completion: $2) },
             willShutDown: { engine.eventLoop.execute { engine.beginDraining() } },
             configurationChanged: { name, config in engine.eventLoop.execute { engine.configurationChanged(name, config) } },
+            reconfigure: { name, config, completion in
+                engine.reconfigure(name, config) { answer in
+                    let reason = answer?["reason"]?.string ?? "it did not answer"
+                    switch (answer?["applied"]?.bool, answer?["invalid"]?.bool) {
+                    case (true, _): completion(.applied)
+                    case (_, true): completion(.invalid(reason))
+                    default: completion(.needsRestart(reason))
+                    }
+                }
+            },
             workerManagersChanged: { listeners.apply($0) }, engineAddress: { listeners.engineAddress })
     }
 

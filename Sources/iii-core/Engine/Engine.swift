@@ -206,8 +206,9 @@ package final class Engine: @unchecked Sendable {
             announcements.functionAdded(key)
             held.release(key.id)
         case .replaced:
-            break
+            announcements.functionReplaced(key)
         case .tookOver:
+            announcements.functionReplaced(key)
             logger.warning(
                 "a function moved to a newer worker", metadata: ["function": .string(key.id), "worker": .string(worker.id.text)])
         case .refused, .limitReached:

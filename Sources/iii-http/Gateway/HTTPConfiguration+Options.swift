@@ -79,10 +79,14 @@ extension HTTPConfiguration {
     /// nil for null and the empty text: no request ids.
     private static func headerName(_ value: JSONValue, _ reader: inout HTTPConfigurationReader) throws(HTTPConfigurationError) -> String? {
         if value.isNull || value == "" { return nil }
-        guard var name = value.string?.lowercased(), name.withUTF8({ ResponseHeaders.isToken(UnsafeRawBufferPointer($0)) }) else {
+        guard var name = value.string?.lowercased(), name.withUTF8({ isFreeName(UnsafeRawBufferPointer($0)) }) else {
             throw reader.wrong("request_id_header", "a header name, or null for none")
         }
         return name
+    }
+
+    private static func isFreeName(_ name: UnsafeRawBufferPointer) -> Bool {
+        ResponseHeaders.isToken(name) && !ResponseHeaders.belongsToFraming(name)
     }
 
     /// A path without slash at its end; empty for the root.

@@ -23,6 +23,9 @@ public final class HTTPFunctions: CoreWorker {
     private let settings: OutboundConfiguration
     private let resolver: NameResolver
     private let transfers: TransferThread
+    /// Whether libcurl goes through a proxy of the environment, which then resolves names, too. In all other cases we do: a slow
+    /// look-up of libcurl's own would hold up its thread when a call gives up on it.
+    private let usesProxies: Bool
     private var endpoints = EndpointTable()
     private var calls: [ObjectIdentifier: ActiveCall] = [:]
     /// What a message to the core may hold besides the frame's own members; nil before the core has said.
@@ -45,9 +48,11 @@ public final class HTTPFunctions: CoreWorker {
         settings = configuration.values
         resolver = NameResolver(eventLoop: context.eventLoop)
         // A proxy would connect for us to an address that nobody has checked.
+        usesProxies =
+            !settings.policy.blocksPrivateAddresses
+            && ["http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"].contains { Self.variable($0)?.isEmpty == false }
         transfers = TransferThread(
-            maximumConnections: settings.maximumConcurrentRequests, certificateFile: settings.certificateFile,
-            usesProxies: !settings.policy.blocksPrivateAddresses)
+            maximumConnections: settings.maximumConcurrentRequests, certificateFile: settings.certificateFile, usesProxies: usesProxies)
     }
 
     public func registerTriggerTypes(on link: WorkerLink) {}
@@ -151,7 +156,7 @@ public final class HTTPFunctions: CoreWorker {
         do throws(InvocationError) { url = try settings.policy.check(endpoint.url) } catch { return incoming.fail(error) }
         let call = ActiveCall(incoming, endpoint, deadline: .now() + endpoint.timeout)
         calls[ObjectIdentifier(call)] = call
-        guard settings.policy.needsResolution(url) else { return transfer(call, url, pinned: []) }
+        guard url.address == nil, !usesProxies else { return transfer(call, url, pinned: []) }
         let bound = NIOLoopBound((self, call), eventLoop: context.eventLoop)
         call.lookUpTimeout = context.eventLoop.scheduleTask(deadline: call.deadline) {
             let (worker, call) = bound.value
@@ -159,6 +164,9 @@ public final class HTTPFunctions: CoreWorker {
         }
         resolver.addresses(of: url.host) { [self] addresses in
             guard calls[ObjectIdentifier(call)] != nil else { return }
+            guard !addresses.isEmpty || settings.policy.blocksPrivateAddresses else {
+                return finish(call, .failure(InvocationError(.httpRequestFailed, "cannot connect: the host '\(url.host)' has no address")))
+            }
             do throws(InvocationError) {
                 try settings.policy.check(addresses: addresses)
                 transfer(call, url, pinned: addresses)

@@ -1,4 +1,5 @@
 import IIIProtocol
+import NIOCore
 
 /// The private contract between the core and its built-ins (design.md §4): `core::*` functions, for privileged callers only.
 extension Engine {
@@ -106,6 +107,32 @@ extension Engine {
         eventLoop.execute { [self] in
             let input: JSONValue = ["deadline_ms": JSONValue(deadlineMilliseconds)]
             call(FunctionKey("builtin::\(name)::drain"), data: input.bytes) { _ in completion() }
+        }
+    }
+}
+
+extension Engine {
+    /// How long a built-in may take to answer `builtin::<name>::configure`.
+    private static let reconfigurationTimeout = TimeAmount.seconds(5)
+
+    /// Offers a built-in its changed config (`builtin::<name>::configure`). `completion` gets the answer
+    /// `{applied, reason?, invalid?}`, or nil when there is none in time. May be called from any thread.
+    package func reconfigure(_ name: String, _ config: JSONValue, completion: @escaping @Sendable (JSONValue?) -> Void) {
+        eventLoop.execute { [self] in
+            var isAnswered = false
+            func answer(_ value: JSONValue?) {
+                guard !isAnswered else { return }
+                isAnswered = true
+                completion(value)
+            }
+            let late = LoopBoxed(answer)
+            let timeout = eventLoop.scheduleTask(in: Self.reconfigurationTimeout) { late.value(nil) }
+            let input: JSONValue = ["config": config]
+            call(FunctionKey("builtin::\(name)::configure"), data: input.bytes) { outcome in
+                timeout.cancel()
+                guard case .result(let bytes?) = outcome else { return answer(nil) }
+                answer(try? JSONValue(parsing: bytes))
+            }
         }
     }
 }

@@ -22,6 +22,8 @@ final class RegistryAnnouncements {
     private var isWatchScheduled = false
     private var added: Set<FunctionKey> = []
     private var removed: Set<FunctionKey> = []
+    /// Registered anew, with other formats perhaps; told to watches only.
+    private var replaced: Set<FunctionKey> = []
 
     init(engine: Engine) { self.engine = engine }
 
@@ -33,6 +35,12 @@ final class RegistryAnnouncements {
         removed.remove(key)
         added.insert(key)
         changed()
+    }
+
+    func functionReplaced(_ key: FunctionKey) {
+        guard !watches.isEmpty else { return }
+        replaced.insert(key)
+        scheduleWatches()
     }
 
     func functionsRemoved(_ keys: [FunctionKey]) {
@@ -50,10 +58,14 @@ final class RegistryAnnouncements {
             isScheduled = true
             engine.eventLoop.scheduleTask(in: Self.debounce) { bound.value.announceFunctions() }
         }
-        if !isWatchScheduled {
-            isWatchScheduled = true
-            engine.eventLoop.execute { bound.value.pushToWatches() }
-        }
+        scheduleWatches()
+    }
+
+    private func scheduleWatches() {
+        guard !isWatchScheduled else { return }
+        isWatchScheduled = true
+        let bound = NIOLoopBound(self, eventLoop: engine.eventLoop)
+        engine.eventLoop.execute { bound.value.pushToWatches() }
     }
 
     private func announceFunctions() {
@@ -80,7 +92,8 @@ final class RegistryAnnouncements {
 
     // MARK: Watches
 
-    /// Tells `function` of `worker` of every id added or removed under `prefixes` (none: all), until the worker leaves.
+    /// Tells `function` of `worker` of every id added, removed or registered again (`changed`, left out when empty) under
+    /// `prefixes` (none: all), until the worker leaves.
     func watch(_ worker: Worker, function: FunctionKey, prefixes: [String]) {
         watches.removeAll { !$0.worker.isConnected || ($0.worker === worker && $0.function == function) }
         watches.append(Watch(worker: worker, function: function, prefixes: prefixes))
@@ -93,10 +106,13 @@ final class RegistryAnnouncements {
             func ids(_ keys: Set<FunctionKey>) -> JSONValue {
                 .array(keys.map(\.id).filter { id in Self.matches(id, watch.prefixes) }.sorted().map(JSONValue.string))
             }
-            let change: JSONValue = ["added": ids(added), "removed": ids(removed)]
-            if change["added"]?.array?.isEmpty == true && change["removed"]?.array?.isEmpty == true { continue }
-            engine.call(watch.function, data: change.bytes)
+            var change = ["added": ids(added), "removed": ids(removed)]
+            let changed = ids(replaced)
+            if changed != [] { change["changed"] = changed }
+            if change.values.allSatisfy({ $0 == [] }) { continue }
+            engine.call(watch.function, data: JSONValue.object(change).bytes)
         }
+        replaced = []
         added = []
         removed = []
     }

@@ -77,9 +77,12 @@ extension Engine {
             "function_id": .string(key.id), "namespace": .string(key.namespace), "invocation": invocation, "is_replay": .bool(isReplay),
         ]
         call(Self.registerFunction(of: provider.builtinName ?? ""), data: input.bytes) { [self] outcome in
-            var error: InvocationError?
-            if case .failure(let reason) = outcome { error = reason }
-            perform(httpFunctions.answered(key, ticket: ticket, error: error))
+            guard case .failure(let error) = outcome else {
+                return perform(httpFunctions.answered(key, ticket: ticket, error: nil))
+            }
+            // An offer that did not arrive is no refusal: it is made again to the next provider.
+            let lost = [ErrorCode.invocationStopped, .channelSendFailed].map(\.rawValue)
+            if !lost.contains(error.code) { perform(httpFunctions.answered(key, ticket: ticket, error: error)) }
         }
     }
 

@@ -78,13 +78,7 @@ extension Engine {
             return callBuiltin(builtin, record, caller, isSynchronous ? callerID : nil, bytes, envelope)
         }
         guard let callee = record.selectCallee(default: options.invocationPolicy), let target = callee.connection else {
-            if !isRetry, record.current?.isHTTPInvoked == true, held.hold(functionID.text, connection, bytes) { return }
-            counters.invocationsFailed &+= 1
-            if isSynchronous, let callerID {
-                sendError(
-                    to: caller, callerID, function: record.literal, calleeIsAway(record), traceContext: traceContext(bytes, envelope))
-            }
-            return
+            return calleeIsAway(record, connection, isSynchronous ? callerID : nil, bytes, envelope, isRetry: isRetry)
         }
         if let error = inFlightError(caller, callee) {
             counters.inFlightLimitReached &+= 1
@@ -270,7 +264,7 @@ extension Engine {
                 })
         }
         guard let callee = record.selectCallee(default: options.invocationPolicy), let target = callee.connection else {
-            return completion(.failure(calleeIsAway(record)))
+            return completion(.failure(unavailable(record)))
         }
         let id = nextInvocationID()
         callee.invocations[id] = PendingInvocation(
@@ -332,6 +326,19 @@ extension Engine {
         return nil
     }
 
+    /// Holds the call of a function whose built-in is restarting, or fails it.
+    @inline(never)
+    private func calleeIsAway(
+        _ record: FunctionRecord, _ connection: WorkerConnection, _ callerID: UUIDBits?, _ bytes: UnsafeRawBufferPointer,
+        _ envelope: Envelope, isRetry: Bool
+    ) {
+        if !isRetry, record.current?.isHTTPInvoked == true, held.hold(record.key.id, connection, bytes) { return }
+        counters.invocationsFailed &+= 1
+        guard let callerID else { return }
+        sendError(
+            to: connection.worker, callerID, function: record.literal, unavailable(record), traceContext: traceContext(bytes, envelope))
+    }
+
     private func invalid(_ connection: WorkerConnection, _ callerID: UUIDBits?, _ reason: String) {
         connection.dropped(reason)
         guard let callerID else { return }
@@ -350,7 +357,7 @@ extension Engine {
     }
 
     /// The function exists, but whoever executes it cannot be reached now.
-    private func calleeIsAway(_ record: FunctionRecord) -> InvocationError {
+    private func unavailable(_ record: FunctionRecord) -> InvocationError {
         guard record.current?.isHTTPInvoked == true else { return InvocationError(.channelSendFailed, "channel closed") }
         return InvocationError(.functionUnavailable, "Function \(record.key.id) waits for iii-http-functions, which is restarting")
     }

@@ -14,6 +14,7 @@ package final class Supervisor: Sendable {
         case degraded(String, reason: String)
         case unresponsive(String)
         case drained(String, generation: Int)
+        case reconfigured(ChildSpecification, generation: Int, LiveChange)
         case signal(Int32)
         case log(priority: Int, text: String)
         case list(@Sendable ([ChildStatus]) -> Void)

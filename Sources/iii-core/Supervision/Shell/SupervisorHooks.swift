@@ -13,6 +13,8 @@ package struct SupervisorHooks: Sendable {
     /// The expanded config of an entry: set before its first spawn and at every change. `.null` means the entry has no
     /// `config:` block, nil that the entry is gone.
     package var configurationChanged: @Sendable (_ name: String, _ config: JSONValue?) -> Void
+    /// Offers a running built-in its changed config; call the completion when it has answered, or cannot.
+    package var reconfigure: @Sendable (_ name: String, _ config: JSONValue, _ completion: @escaping @Sendable (LiveChange) -> Void) -> Void
     /// Applies the `iii-worker-manager` entries of a new configuration; an error text keeps the old configuration.
     package var workerManagersChanged: @Sendable (_ entries: [WorkerEntry]) -> String?
     /// Where children find the engine after `workerManagersChanged`; nil when that cannot change.
@@ -26,6 +28,9 @@ package struct SupervisorHooks: Sendable {
         drain: @escaping @Sendable (_ name: String, _ milliseconds: Int, _ completion: @escaping @Sendable () -> Void) -> Void = { $2() },
         willShutDown: @escaping @Sendable () -> Void = {},
         configurationChanged: @escaping @Sendable (_ name: String, _ config: JSONValue?) -> Void = { _, _ in },
+        reconfigure:
+            @escaping @Sendable (_ name: String, _ config: JSONValue, _ completion: @escaping @Sendable (LiveChange) -> Void) -> Void =
+            { $2(.needsRestart("applied by a restart")) },
         workerManagersChanged: @escaping @Sendable (_ entries: [WorkerEntry]) -> String? = { _ in nil },
         engineAddress: @escaping @Sendable () -> EngineAddress? = { nil },
         becameReady: @escaping @Sendable () -> Void = {}
@@ -35,10 +40,21 @@ package struct SupervisorHooks: Sendable {
         self.drain = drain
         self.willShutDown = willShutDown
         self.configurationChanged = configurationChanged
+        self.reconfigure = reconfigure
         self.workerManagersChanged = workerManagersChanged
         self.engineAddress = engineAddress
         self.becameReady = becameReady
     }
+}
+
+/// What a running built-in made of its changed config.
+package enum LiveChange: Sendable, Equatable {
+    /// In force for all new work.
+    case applied
+    /// Only a restart can apply it.
+    case needsRestart(String)
+    /// Unusable: a restart would fail too, so the old one stays in force.
+    case invalid(String)
 }
 
 /// Where workers of this machine connect to the engine.

@@ -14,13 +14,38 @@ extension SupervisorLoop {
         notifier.reloading()
         do {
             try apply(try readPlan(path))
-            record(error: nil)
+            finishReload()
         } catch {
             let text = "\(error)"
             logs.log(3, "reload: refused, the old configuration stays in force\n\(text)")
             record(error: text)
+            notifyReloaded()
         }
+    }
+
+    /// Ends the reload once every built-in that was offered its changed config has answered.
+    func finishReload() {
+        guard reloading.offered.isEmpty else { return }
+        let problems = reloading.problems.joined(separator: "\n")
+        reloading.problems = []
+        if !problems.isEmpty {
+            logs.log(3, "reload: refused by who would have to apply it, their old configuration stays in force\n\(problems)")
+        }
+        record(error: problems.isEmpty ? nil : problems)
+        notifyReloaded()
+    }
+
+    private func notifyReloaded() {
         notifier.ready(status: lastReload?.error == nil ? "configuration reloaded" : "reload refused, running on the old configuration")
+        guard reloading.offered.isEmpty else { return }
+        let waiting = reloading.waiting
+        reloading.waiting = []
+        for work in waiting { work() }
+    }
+
+    /// Runs `work` when no reload is under way.
+    func whenReloaded(_ work: @escaping () -> Void) {
+        if reloading.offered.isEmpty { work() } else { reloading.waiting.append(work) }
     }
 
     private func record(error: String?) {
@@ -62,7 +87,10 @@ extension SupervisorLoop {
         let now = MonotonicClock.now
         let wanted = Set(new.children.map(\.name))
         if managersDiffer { engineMoved(except: diff.changed, now) }
-        for child in new.children where diff.changed.contains(child.name) { change(child, now) }
+        for child in new.children where diff.changed.contains(child.name) {
+            // After a move of the engine everybody has to start anew anyway.
+            if !managersDiffer, canApplyLive(child) { offer(child) } else { change(child, now) }
+        }
         for name in fleet.names where !wanted.contains(name) { execute(fleet.remove(name, now: now)) }
         for child in new.children where slots[child.name] == nil { admit(child) }
         logs.setNames(new.children.map(\.name))
@@ -87,8 +115,10 @@ extension SupervisorLoop {
         }
     }
 
-    private func change(_ child: ChildSpecification, _ now: Duration) {
+    func change(_ child: ChildSpecification, _ now: Duration) {
         guard let slot = slots[child.name] else { return }
+        // An offer that is still open is settled by this.
+        reloading.offered[child.name] = nil
         removeWatch(of: slot)
         slot.specification = child
         slot.nextStep = 0

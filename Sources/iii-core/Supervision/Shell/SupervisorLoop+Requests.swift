@@ -55,7 +55,7 @@ extension SupervisorLoop {
             reply(.success(.array(lines.suffix(count).map(\.json))))
         case .reload:
             reload(cause: "reload was requested")
-            reply(lastReload?.error.map { .failure(.failed($0)) } ?? .success(["reloaded": true]))
+            whenReloaded { [self] in reply(lastReload?.error.map { .failure(.failed($0)) } ?? .success(["reloaded": true])) }
         case .shutdown:
             reply(.success(["draining": true]))
             shutDown(reason: "shutdown was requested")

@@ -26,6 +26,7 @@ final class SupervisorLoop: @unchecked Sendable {
     var waiters: [Waiter] = []
     var configWatch: ConfigWatch?
     var lastReload: (at: String, error: String?)?
+    var reloading = ReloadProgress()
     var lifeline: [Int32] = [-1, -1]
     var isReady = false
     private var signals: SignalPipe?
@@ -90,6 +91,7 @@ final class SupervisorLoop: @unchecked Sendable {
     }
 
     private func end() -> Int32 {
+        for work in reloading.waiting { work() }
         logs.log(6, "iii-core stopped")
         control?.shutDown()
         for slot in slots.values { removeWatch(of: slot) }
@@ -157,6 +159,7 @@ final class SupervisorLoop: @unchecked Sendable {
             case .degraded(let name, let reason): handle(name, .degraded(reason))
             case .unresponsive(let name): handle(name, .unresponsive("unresponsive"))
             case .drained(let name, let generation): if slots[name]?.generation == generation { handle(name, .drained) }
+            case .reconfigured(let child, let generation, let answer): reconfigured(child, generation: generation, answer)
             case .signal(let number): signalArrived(number)
             case .log(let priority, let text): logs.log(priority, text)
             case .list(let completion): completion(statuses())

@@ -3,9 +3,16 @@ import NIOCore
 import NIOHTTP1
 
 /// The payload members beyond the baseline's nine, for configurations with `extended_request` (http.md §20.14, §20.15).
-struct RequestExtensions {
-    let remoteAddress: String
-    let requestID: String?
+///
+/// A class, so that requests without it carry one empty reference.
+final class RequestExtensions {
+    private let remoteAddress: String
+    private let requestID: String?
+
+    init(remoteAddress: String, requestID: String?) {
+        self.remoteAddress = remoteAddress
+        self.requestID = requestID
+    }
 
     /// Appends `,"raw_path":…` and the others.
     func writeMembers(of request: RoutedRequest, to buffer: inout ByteBuffer) {

@@ -12,11 +12,6 @@ package struct RequestFacts {
     package private(set) var requestedHeaders: String?
     package private(set) var traceparent: String?
     package private(set) var baggage: String?
-    package private(set) var acceptedEncodings: String?
-    package private(set) var knownEntityTags: String?
-    package private(set) var forwardedFor: String?
-    package private(set) var forwardedHost: String?
-    package private(set) var host: String?
     /// What the client sent under the configured name of the request id, sane or not.
     package private(set) var requestID: String?
 
@@ -65,9 +60,7 @@ package struct RequestFacts {
     /// The length is looked at first, so that most headers cost one comparison.
     private mutating func note(_ name: UnsafeRawBufferPointer, _ value: String) {
         switch name.count {
-        case 4 where ASCII.equals(name, "host"):
-            hostCount += 1
-            host = value
+        case 4 where ASCII.equals(name, "host"): hostCount += 1
         case 6:
             if ASCII.equals(name, "origin") { origin = value } else if ASCII.equals(name, "expect") { noteExpectation(value) }
         case 7:
@@ -78,15 +71,7 @@ package struct RequestFacts {
             }
         case 11 where ASCII.equals(name, "traceparent"): traceparent = value.isEmpty ? nil : value
         case 12 where ASCII.equals(name, "content-type"): isJSON = Self.isJSON(value)
-        case 13 where ASCII.equals(name, "if-none-match"): knownEntityTags = value
         case 14 where ASCII.equals(name, "content-length"): noteLength(value)
-        case 15:
-            if ASCII.equals(name, "accept-encoding") {
-                acceptedEncodings = acceptedEncodings.map { $0 + "," + value } ?? value
-            } else if ASCII.equals(name, "x-forwarded-for") {
-                forwardedFor = value
-            }
-        case 16 where ASCII.equals(name, "x-forwarded-host"): forwardedHost = value
         case 17 where ASCII.equals(name, "transfer-encoding"): noteCoding(value)
         case 29 where ASCII.equals(name, "access-control-request-method"): hasRequestMethod = true
         case 30 where ASCII.equals(name, "access-control-request-headers"): requestedHeaders = value

@@ -5,9 +5,12 @@ import NIOCore
 /// The id that a request carries through logs, payload and response (http.md §20.13).
 ///
 /// The client's own if it is 1 to 128 visible ASCII characters, else one made here: unique for the process and cheap, not secret.
-enum RequestID {
-    case given(String)
-    case made(UUIDBits)
+///
+/// A plain struct because it is copied with every response's form: an enum of these two costs runtime calls per copy.
+struct RequestID {
+    let made: UUIDBits
+    /// Takes precedence.
+    let given: String?
 
     static let maximumBytes = 128
 
@@ -17,20 +20,12 @@ enum RequestID {
         return !bytes.isEmpty && bytes.count <= maximumBytes && bytes.allSatisfy { $0 > 0x20 && $0 < 0x7F }
     }
 
-    var text: String {
-        switch self {
-        case .given(let text): text
-        case .made(let bits): bits.text
-        }
-    }
+    var text: String { given ?? made.text }
 
     /// Appends the bare text.
     @inline(__always)
     func write(to buffer: inout ByteBuffer) {
-        switch self {
-        case .given(let text): buffer.writeString(text)
-        case .made(let bits): buffer.writeUUID(bits)
-        }
+        if let given { buffer.writeString(given) } else { buffer.writeUUID(made) }
     }
 }
 
@@ -39,10 +34,11 @@ struct RequestIDSource {
     private let seed = UInt64.random(in: .min ... .max)
     private var generator = SeededGenerator(seed: UInt64.random(in: .min ... .max))
 
+    /// The id of the next request, `given` if that is acceptable.
     @inline(__always)
-    mutating func next() -> RequestID {
-        .made(
-            UUIDBits(
-                high: seed & 0xFFFF_FFFF_FFFF_0FFF | 0x4000, low: generator.next() & 0x3FFF_FFFF_FFFF_FFFF | 0x8000_0000_0000_0000))
+    mutating func next(given: String?) -> RequestID {
+        let bits = UUIDBits(
+            high: seed & 0xFFFF_FFFF_FFFF_0FFF | 0x4000, low: generator.next() & 0x3FFF_FFFF_FFFF_FFFF | 0x8000_0000_0000_0000)
+        return RequestID(made: bits, given: given.flatMap { RequestID.isAcceptable($0) ? $0 : nil })
     }
 }

@@ -120,7 +120,8 @@ struct ResponseHeaders {
         return true
     }
 
-    private static func belongsToFraming(_ name: UnsafeRawBufferPointer) -> Bool {
+    /// Fields that only the gateway may set, because they frame the message.
+    static func belongsToFraming(_ name: UnsafeRawBufferPointer) -> Bool {
         switch name.count {
         case 2: ASCII.equals(name, "te")
         case 7: ASCII.equals(name, "trailer") || ASCII.equals(name, "upgrade")

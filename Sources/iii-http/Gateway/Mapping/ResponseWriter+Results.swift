@@ -10,7 +10,7 @@ extension ResponseWriter {
         let start = buffer.writerIndex
         let headers = writeHead(status, result, text, form, to: &buffer)
         return withBody(of: result, text, headers) { body in
-            if let entityTags, status == 200, !headers.hasEntityTag, let known = form.knownEntityTags {
+            if let entityTags, status == 200, !headers.hasEntityTag, let known = form.negotiation?.knownEntityTags {
                 let tag = entityTags.weakTag(of: body)
                 guard !EntityTags.matches(tag, known) else {
                     buffer.moveWriterIndex(to: start)

@@ -17,11 +17,22 @@ struct ResponseWriter {
         var isStreamed = false
         var isChunked: Bool { isStreamed && !isHTTP10 }
         var requestID: RequestID?
-        var acceptsGzip = false
-        /// `if-none-match` of a GET or HEAD.
-        var knownEntityTags: String?
+        /// Exists only where the configuration has something to negotiate.
+        var negotiation: Negotiation?
         /// What an envelope without a status means.
         var defaultStatus = 200
+    }
+
+    /// What the client says about compression and validators.
+    final class Negotiation {
+        let acceptsGzip: Bool
+        /// `if-none-match` of a GET or HEAD, empty without one; nil for other methods.
+        let knownEntityTags: String?
+
+        init(acceptsGzip: Bool, knownEntityTags: String?) {
+            self.acceptsGzip = acceptsGzip
+            self.knownEntityTags = knownEntityTags
+        }
     }
 
     let cors: CORSPolicy
@@ -136,7 +147,7 @@ struct ResponseWriter {
             return
         }
         buffer.writeStaticString("vary: accept-encoding\r\n")
-        guard form.acceptsGzip, let compressed = compression.compressor.compress(body) else {
+        guard form.negotiation?.acceptsGzip == true, let compressed = compression.compressor.compress(body) else {
             finish(status, form, body: body, to: &buffer)
             return
         }

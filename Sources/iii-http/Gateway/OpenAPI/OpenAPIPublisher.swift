@@ -4,11 +4,12 @@ import NIOCore
 
 /// Keeps the OpenAPI document up to date: asks the core about the functions of live routes whenever routes or functions
 /// change, at most once per `delay`, so that serving the document is sending bytes.
+/// The delay grows with the routes, because the event loop waits while the document is written.
 ///
 /// Confined to the gateway's event loop. While the link is down the last document stays.
 final class OpenAPIPublisher {
-    /// Changes within this time are published together.
-    private static let delay = TimeAmount.milliseconds(200)
+    /// Changes within this time are published together: 200 ms and 1 ms per route, 3 s at most.
+    private var delay: TimeAmount { .milliseconds(min(200 + Int64(core.routes.count), 3000)) }
     private static let callTimeout = TimeAmount.seconds(5)
     /// As many as `engine::functions::info` answers at a time.
     private static let batchSize = 32
@@ -34,8 +35,9 @@ final class OpenAPIPublisher {
     private var isWanted: Bool { core.settings.configuration.openAPIPath != nil }
 
     func registerWatcher(on link: WorkerLink) {
-        link.registerFunction(watcherName, description: "Told of every function that comes or goes") { [self] call in
-            let ids = Set(["added", "removed"].flatMap { call.data[$0]?.array ?? [] }.compactMap(\.string))
+        link.registerFunction(watcherName, description: "Told of every function that comes, changes or goes") { [self] call in
+            guard isWanted else { return call.reply([:]) }
+            let ids = Set(["added", "removed", "changed"].flatMap { call.data[$0]?.array ?? [] }.compactMap(\.string))
             call.reply([:])
             if core.routes.live.contains(where: { ids.contains($0.functionID.text) }) { changed() }
         }
@@ -57,7 +59,7 @@ final class OpenAPIPublisher {
         guard isWanted, !isScheduled else { return }
         isScheduled = true
         let bound = NIOLoopBound(self, eventLoop: core.eventLoop)
-        core.eventLoop.scheduleTask(in: Self.delay) { bound.value.refresh() }
+        core.eventLoop.scheduleTask(in: delay) { bound.value.refresh() }
     }
 
     private func refresh() {

@@ -16,6 +16,10 @@ final class GatewaySettings<Link: FunctionLink> {
     /// Lower case; empty = requests carry no id.
     let requestIDName: [UInt8]
     let accessLog: AccessLog?
+    /// Whether anything is to be noted of a request beyond the baseline's needs.
+    var hasOptions: Bool { negotiates || accessLog != nil }
+    /// Whether responses depend on `accept-encoding` or `if-none-match`.
+    let negotiates: Bool
 
     let headTimers: DeadlineQueue<HTTPConnection<Link>>
     let idleTimers: DeadlineQueue<HTTPConnection<Link>>
@@ -35,6 +39,7 @@ final class GatewaySettings<Link: FunctionLink> {
     ) {
         self.configuration = configuration
         writer = ResponseWriter(configuration, date: date, compressor: compressor)
+        negotiates = configuration.compresses || configuration.makesEntityTags
         globalMiddleware = configuration.globalMiddleware.map { FunctionID($0) }
         notFoundFunction = configuration.notFoundFunction.map { FunctionID($0) }
         ownEndpoints = OwnEndpoints(healthPathPrefix: configuration.healthPathPrefix, openAPIPath: configuration.openAPIPath)

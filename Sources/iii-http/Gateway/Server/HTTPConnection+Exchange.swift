@@ -3,99 +3,9 @@ import IIIWorker
 import NIOCore
 import NIOHTTP1
 
-// One exchange from head to response: routing, body, admission, condition, handler (http.md §6).
+// One exchange from body to response: admission, condition, handler (http.md §6).
 extension HTTPConnection {
-    // MARK: Request
-
-    func begin(_ head: HTTPRequestHead) {
-        exchange &+= 1
-        hasRequestEnded = false
-        hasSentContinue = false
-        receivedBytes = 0
-        streamedBytes = 0
-        timer.cancel()
-        settings = gateway.settings
-        requestCount += 1
-        let most = settings.configuration.maximumRequestsPerConnection
-        form = ResponseWriter.Form(
-            isHead: head.method == .HEAD, isHTTP10: head.version.minor == 0,
-            closes: !head.isKeepAlive || head.method == .CONNECT || (most > 0 && requestCount >= most))
-        do {
-            let facts = try RequestFacts(head, requestIDName: settings.requestIDName)
-            self.facts = facts
-            form.origin = facts.origin
-            // The decoder stops after a request that asks for an upgrade, so this connection cannot carry another.
-            if facts.hasUpgrade { form.closes = true }
-            noteOptions(head, facts)
-            route(head, facts)
-        } catch {
-            fail(error, closes: true)
-        }
-    }
-
-    private func route(_ head: HTTPRequestHead, _ facts: RequestFacts) {
-        let ignoresSlash = settings.configuration.ignoresTrailingSlash
-        var uri = head.uri
-        let (target, own, match, allowed) = uri.withUTF8 { text -> (RequestTarget, OwnEndpoint?, RouteMatch?, RouteMethodSet) in
-            let bytes = UnsafeRawBufferPointer(text)
-            let target = RequestTarget(bytes)
-            let path = UnsafeRawBufferPointer(rebasing: bytes[target.path])
-            if let own = settings.ownEndpoints.endpoint(at: path) { return (target, own, nil, OwnEndpoint.methods) }
-            let isAnsweredHere = head.method == .OPTIONS && (facts.isPreflight || target.isAsterisk)
-            let match =
-                isAnsweredHere ? nil : RouteMethod(head.method).flatMap { gateway.routes.match($0, path, ignoringSlash: ignoresSlash) }
-            let allowed =
-                match == nil && !target.isAsterisk ? gateway.routes.methods(for: path, ignoringSlash: ignoresSlash) : RouteMethodSet()
-            return (target, nil, match, allowed)
-        }
-        if let own, head.method == .GET || head.method == .HEAD { return answer(own) }
-        guard let match else { return answerUnmatched(head, facts, target, allowed) }
-        begin(RoutedRequest(head: head, target: target, match: match, extensions: extensions(head)), facts)
-    }
-
-    /// OPTIONS, a method that the path does not have, or a path that nothing has.
-    private func answerUnmatched(_ head: HTTPRequestHead, _ facts: RequestFacts, _ target: RequestTarget, _ allowed: RouteMethodSet) {
-        if head.method == .OPTIONS {
-            respond(200) { settings.writer.writeOptions(form, requestedHeaders: facts.requestedHeaders, allow: allowed, to: &$0) }
-        } else if !allowed.isEmpty {
-            fail(.methodNotAllowed(allowed))
-        } else if let request = fallbackRequest(head, target) {
-            form.defaultStatus = 404
-            begin(request, facts)
-        } else {
-            fail(.notFound)
-        }
-    }
-
-    private func begin(_ request: RoutedRequest, _ facts: RequestFacts) {
-        self.request = request
-        guard gateway.link.isConnected else {
-            fail(.coreUnavailable)
-            return
-        }
-        let limit = facts.isJSON ? settings.configuration.bodyLimit : settings.configuration.streamBodyLimit
-        if let length = facts.contentLength, let limit, length > limit {
-            fail(.payloadTooLarge, closes: true)
-            return
-        }
-        settings.requestTimers.start(timer)
-        if settings.globalMiddleware.isEmpty || request.isUnmatched { takeBody() } else { beginGuarded() }
-    }
-
-    /// Global middleware has passed: the client may send its body.
-    func takeBody() {
-        guard let facts else { return }
-        // Only JSON is part of the payload; other bodies are asked for when the function opens their channel (§7.2).
-        if facts.isJSON {
-            givePlaceBack()
-            phase = .collecting
-            sendContinueIfExpected()
-        } else if holdsPlace {
-            callCondition()
-        } else {
-            admit()
-        }
-    }
+    // MARK: Body
 
     func sendContinueIfExpected() {
         guard let facts, facts.expectsContinue, facts.hasBody, !hasSentContinue, receivedBytes == 0 else { return }
@@ -169,12 +79,12 @@ extension HTTPConnection {
     }
 
     func callCondition() {
-        guard let request else { return }
-        let route = request.match.route
+        guard let route = request?.match.route else { return }
         guard let condition = route.condition else {
-            callMiddleware(of: .route, at: 0)
+            conditionHolds(route)
             return
         }
+        guard let request else { return }
         let exchange = exchange
         call = gateway.link.invoke(
             condition, namespace: route.namespace, traceparent: facts?.traceparent, baggage: facts?.baggage, metadata: nil,
@@ -190,10 +100,14 @@ extension HTTPConnection {
         case .result(let text):
             if let text, ASCII.trimmed(text).elementsEqual("false".utf8) {
                 fail(.conditionNotMet)
-            } else {
-                callMiddleware(of: .route, at: 0)
+            } else if let route = request?.match.route {
+                conditionHolds(route)
             }
         }
+    }
+
+    private func conditionHolds(_ route: Route) {
+        if route.middleware.isEmpty { callHandler() } else { callMiddleware(of: .route, at: 0) }
     }
 
     func callHandler() {
@@ -269,6 +183,13 @@ extension HTTPConnection {
         }
     }
 
+    /// Nobody waits for the answer any more: the link need not keep its completion, and with it this connection.
+    func abandonCall() {
+        guard let call else { return }
+        self.call = nil
+        gateway.link.abandon(call)
+    }
+
     func requestTimeExpired() { fail(.deadlineExceeded, closes: phase == .collecting) }
 
     func graceTimeExpired() { respond(204) { settings.writer.writeNoContent(form, to: &$0) } }
@@ -298,7 +219,7 @@ extension HTTPConnection {
 
     func responseWritten(_ status: Int) {
         let wasQueued = phase == .queued
-        if accessRecord != nil { logAccess(status) }
+        if accessRecord != nil { logAccess(status, byteCount: form.isStreamed ? streamedBytes : output.writerIndex - responseStart) }
         phase = .answered
         isGuarded = false
         exchange &+= 1

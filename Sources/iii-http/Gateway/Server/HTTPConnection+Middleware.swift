@@ -72,6 +72,7 @@ extension HTTPConnection {
         isGuarded = false
         takeBody()
         processWaitingParts()
+        if phase == .collecting { startBodyTimer() }
     }
 
     private func middlewareCompleted(_ outcome: CallOutcome, _ number: UInt64, _ chain: MiddlewareChain, _ index: Int) {

@@ -5,41 +5,41 @@ import NIOHTTP1
 // What the configuration adds to a request and its response: ids, negotiation, log, own endpoints, the 404 function.
 extension HTTPConnection {
     /// Notes what the response will depend on.
-    func noteOptions(_ head: HTTPRequestHead, _ facts: RequestFacts) {
-        if !settings.requestIDName.isEmpty {
-            form.requestID = facts.requestID.flatMap { RequestID.isAcceptable($0) ? .given($0) : nil } ?? gateway.requestIDs.next()
-        }
-        if settings.writer.compression != nil, let accepted = facts.acceptedEncodings {
-            form.acceptsGzip = AcceptEncoding.prefersGzip(accepted)
-        }
-        if settings.writer.entityTags != nil, head.method == .GET || head.method == .HEAD {
-            form.knownEntityTags = facts.knownEntityTags ?? ""
-        }
+    func noteOptions(_ head: HTTPRequestHead) {
+        if settings.negotiates { form.negotiation = negotiation(head) }
         if let log = settings.accessLog, log.takesNext {
+            let host = settings.configuration.trustsProxy ? head.headers.first(name: "x-forwarded-host") : nil
             accessRecord = AccessRecord(
-                method: head.method, uri: head.uri, startedAt: gateway.eventLoop.now, remoteAddress: remoteAddress(facts),
-                host: (settings.configuration.trustsProxy ? facts.forwardedHost : nil) ?? facts.host ?? "")
+                method: head.method, uri: head.uri, startedAt: gateway.eventLoop.now, remoteAddress: remoteAddress(head),
+                host: host ?? head.headers.first(name: "host") ?? "")
         }
     }
 
-    func logAccess(_ status: Int) {
+    private func negotiation(_ head: HTTPRequestHead) -> ResponseWriter.Negotiation {
+        let accepted = head.headers["accept-encoding"].joined(separator: ",")
+        let isReading = head.method == .GET || head.method == .HEAD
+        return ResponseWriter.Negotiation(
+            acceptsGzip: AcceptEncoding.prefersGzip(accepted),
+            knownEntityTags: isReading ? head.headers["if-none-match"].joined(separator: ",") : nil)
+    }
+
+    func logAccess(_ status: Int, byteCount: Int) {
         guard let record = accessRecord else { return }
         accessRecord = nil
         settings.accessLog?.write(
-            record, route: request.flatMap { $0.isUnmatched ? nil : $0.match.route }, status: status,
-            byteCount: form.isStreamed ? streamedBytes : output.writerIndex - responseStart, requestID: form.requestID?.text,
-            now: gateway.eventLoop.now)
+            record, route: request.flatMap { $0.isUnmatched ? nil : $0.match.route }, status: status, byteCount: byteCount,
+            requestID: form.requestID?.text, now: gateway.eventLoop.now)
     }
 
     /// The payload members of `extended_request`.
     func extensions(_ head: HTTPRequestHead) -> RequestExtensions? {
-        guard settings.configuration.extendsRequest, let facts else { return nil }
-        return RequestExtensions(remoteAddress: remoteAddress(facts), requestID: form.requestID?.text)
+        guard settings.configuration.extendsRequest else { return nil }
+        return RequestExtensions(remoteAddress: remoteAddress(head), requestID: form.requestID?.text)
     }
 
     /// The peer; behind a trusted proxy the last address it names, because only that one is the proxy's own observation.
-    private func remoteAddress(_ facts: RequestFacts) -> String {
-        if settings.configuration.trustsProxy, let last = facts.forwardedFor?.split(separator: ",").last {
+    private func remoteAddress(_ head: HTTPRequestHead) -> String {
+        if settings.configuration.trustsProxy, let last = head.headers["x-forwarded-for"].last?.split(separator: ",").last {
             let address = last.drop { $0 == " " }.prefix { $0 != " " }
             if !address.isEmpty { return String(address) }
         }

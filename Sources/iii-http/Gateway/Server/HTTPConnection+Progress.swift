@@ -1,7 +1,25 @@
 import NIOCore
 
-// Clients that stop in the middle: of sending a body, or of taking in a response (http.md §20.3).
+// Time limits of a connection: heads, idleness, and clients that stop in the middle of a body or a response (http.md §20.3).
 extension HTTPConnection {
+    func headTimeExpired() {
+        if hasPartialHead, phase == .idle { failOutsideRequest(.requestTimeout) } else { context?.close(promise: nil) }
+    }
+
+    func idleTimeExpired() {
+        guard let context else { return }
+        // A client that still takes in a large response is slow, not idle.
+        let buffered = bufferedBytes
+        if buffered > 0, buffered != bufferedBytesBefore {
+            bufferedBytesBefore = buffered
+            settings.idleTimers.start(timer)
+            return
+        }
+        context.close(promise: nil)
+    }
+
+    func lingerTimeExpired() { context?.close(promise: nil) }
+
     /// Gives the client `body_timeout_ms` for the next piece of its body; 0 switches that off.
     func startBodyTimer() {
         guard settings.configuration.bodyTimeout > .zero else { return }

@@ -84,14 +84,14 @@ final class HTTPConnection<Link: FunctionLink>: ChannelDuplexHandler {
     private var isReadWanted = false
     private(set) var isWritable = true
     private var sawPart = false
-    private var hasPartialHead = false
+    var hasPartialHead = false
     /// The decoder failed behind requests that are still to be answered.
     private var deferredError: GatewayError?
 
     var output = ByteBuffer()
     var isFlushScheduled = false
     var closesAfterFlush = false
-    private var bufferedBytesBefore = 0
+    var bufferedBytesBefore = 0
 
     /// An outgoing buffer that has grown beyond this is not kept for the next response.
     private static var keptOutputCapacity: Int { 64 * 1024 }
@@ -125,13 +125,6 @@ final class HTTPConnection<Link: FunctionLink>: ChannelDuplexHandler {
         context.fireChannelInactive()
     }
 
-    /// Nobody waits for the answer any more: the link need not keep its completion, and with it this connection.
-    func abandonCall() {
-        guard let call else { return }
-        self.call = nil
-        gateway.link.abandon(call)
-    }
-
     func handlerRemoved(context: ChannelHandlerContext) { ended() }
 
     private func ended() {
@@ -139,6 +132,8 @@ final class HTTPConnection<Link: FunctionLink>: ChannelDuplexHandler {
         self.context = nil
         exchange &+= 1
         abandonCall()
+        // The client left before its answer: the code that proxies use for that.
+        if accessRecord != nil { logAccess(499, byteCount: 0) }
         if phase == .queued { gateway.withdraw(self) } else { givePlaceBack() }
         phase = .closing
         isGuarded = false
@@ -151,7 +146,6 @@ final class HTTPConnection<Link: FunctionLink>: ChannelDuplexHandler {
         output = ByteBuffer()
         request = nil
         facts = nil
-        accessRecord = nil
         if let slot { gateway.closed(slot) }
     }
 
@@ -199,7 +193,8 @@ final class HTTPConnection<Link: FunctionLink>: ChannelDuplexHandler {
         guard phase != .closing, parts.isEmpty else { return }
         if !isBlocked, let error = deferredError {
             deferredError = nil
-            failOutsideRequest(error)
+            // A guard may have answered the broken request already.
+            if phase == .answered { beginClosing() } else { failOutsideRequest(error) }
         }
         resumeReading()
     }
@@ -273,7 +268,7 @@ final class HTTPConnection<Link: FunctionLink>: ChannelDuplexHandler {
     }
 
     /// Answers although there is no complete request, and closes. More input may be on its way: it is waited out.
-    private func failOutsideRequest(_ error: GatewayError) {
+    func failOutsideRequest(_ error: GatewayError) {
         hasRequestEnded = false
         fail(error, closes: true)
     }
@@ -329,26 +324,6 @@ final class HTTPConnection<Link: FunctionLink>: ChannelDuplexHandler {
             context.read()
         }
     }
-
-    // MARK: Timers
-
-    func headTimeExpired() {
-        if hasPartialHead, phase == .idle { failOutsideRequest(.requestTimeout) } else { context?.close(promise: nil) }
-    }
-
-    func idleTimeExpired() {
-        guard let context else { return }
-        // A client that still takes in a large response is slow, not idle.
-        let buffered = bufferedBytes
-        if buffered > 0, buffered != bufferedBytesBefore {
-            bufferedBytesBefore = buffered
-            settings.idleTimers.start(timer)
-            return
-        }
-        context.close(promise: nil)
-    }
-
-    func lingerTimeExpired() { context?.close(promise: nil) }
 
     /// Between requests again.
     func becomeIdle() {

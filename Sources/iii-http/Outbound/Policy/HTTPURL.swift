@@ -21,6 +21,8 @@ package struct HTTPURL: Hashable, Sendable, CustomStringConvertible {
         guard !text.utf8.contains(where: { $0 < 0x20 || $0 == 0x7F || $0 == UInt8(ascii: "\\") }), text.utf8.count <= 8192 else {
             throw .syntax
         }
+        // First of all, so that no combining character hides a delimiter from what follows: all is ASCII from here on.
+        let text = Self.encoded(text)
         guard let separator = text.firstRange(of: "://"), separator.lowerBound != text.startIndex else { throw .syntax }
         let scheme = text[..<separator.lowerBound].lowercased()
         guard scheme.utf8.allSatisfy({ $0.isLetter || $0.isDigit || "+-.".utf8.contains($0) }) else { throw .syntax }
@@ -32,7 +34,7 @@ package struct HTTPURL: Hashable, Sendable, CustomStringConvertible {
         let target = afterScheme[end...].prefix { $0 != "#" }
         let queryStart = target.firstIndex(of: "?") ?? target.endIndex
         path = Self.normalizedPath(target[..<queryStart])
-        query = Self.encoded(target[queryStart...])
+        query = String(target[queryStart...])
     }
 
     package var scheme: String { isSecure ? "https" : "http" }
@@ -116,19 +118,19 @@ package struct HTTPURL: Hashable, Sendable, CustomStringConvertible {
             default: segments.append(part)
             }
         }
-        return "/" + encoded(Substring(segments.joined(separator: "/")))
+        return "/" + segments.joined(separator: "/")
     }
 
     /// Percent-encodes what may not stand in a URL; what is encoded already stays as it is.
-    private static func encoded(_ text: Substring) -> String {
+    private static func encoded(_ text: String) -> String {
         var output: [UInt8] = []
         for byte in text.utf8 {
             guard byte <= 0x20 || byte >= 0x7F || "\"<>`{}|^".utf8.contains(byte) else {
                 output.append(byte)
                 continue
             }
+            // Never below 0x20, so always two digits.
             output.append(UInt8(ascii: "%"))
-            output.append(contentsOf: String(byte, radix: 16, uppercase: true).utf8.count == 1 ? Array("0".utf8) : [])
             output.append(contentsOf: String(byte, radix: 16, uppercase: true).utf8)
         }
         return String(decoding: output, as: UTF8.self)

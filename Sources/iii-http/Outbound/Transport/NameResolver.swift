@@ -24,8 +24,6 @@ final class NameResolver {
         }
     }
 
-    func stop() { threads.shutdownGracefully { _ in } }
-
     private static func lookUp(_ host: String) -> [IPAddress] {
         var hints = addrinfo()
         hints.ai_family = AF_UNSPEC
