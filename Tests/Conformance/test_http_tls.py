@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from certificates import Authority, connect, kept, openssl, read_to_end, serial_of
-from processes import entries_of, prepared, run_core, running, save
+from processes import entries_of, prepared, reloads, run_core, running, save
 from test_http import App
 from wire import fleet, wait_for
 
@@ -340,11 +340,25 @@ def test_unusable_new_files_change_nothing(authority, tmp_path):
 def test_tls_comes_and_goes_with_the_configuration(authority, tmp_path):
     certificate, key = authority.issue("seven")
     with running(tmp_path, http={}) as core:
+        pid = core.pid_of("iii-http")
+        plain = http.client.HTTPConnection("127.0.0.1", core.http_port, timeout=15)
+        plain.request("GET", "/")
+        answer = plain.getresponse()
+        assert answer.status == 404 and answer.read() == b""
         entries = entries_of(core)
         gateway = next(e for e in entries if e["name"] == "iii-http")["config"]
         gateway["tls"] = {"cert_file": str(certificate), "key_file": str(key)}
         save(core, entries)
         wait_for(lambda: status(core.http_port, authority.trust()) == 404, "new connections are encrypted")
+        plain.request("GET", "/")
+        assert plain.getresponse().status == 404, "the plain connection lives on"
+        # Files that cannot be used: the configuration in force stays.
+        before = reloads(core)
+        gateway["tls"]["key_file"] = str(authority.issue("eight")[1])
+        save(core, entries)
+        wait_for(lambda: reloads(core) > before, "the reload has ended")
+        wait_for(lambda: "does not belong to the first certificate" in core.output(), "the reason is logged")
+        assert status(core.http_port, authority.trust()) == 404
         del gateway["tls"]
         save(core, entries)
 
@@ -355,6 +369,7 @@ def test_tls_comes_and_goes_with_the_configuration(authority, tmp_path):
                 return connection.getresponse().status == 404
 
         wait_for(is_plain, "new connections are plain again")
+        assert core.pid_of("iii-http") == pid
 
 
 # Processes.

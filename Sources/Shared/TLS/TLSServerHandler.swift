@@ -266,7 +266,7 @@ package final class TLSServerHandler: ChannelDuplexHandler {
             if !pending.isEmpty { encrypt(context) }
             guard state == .open else { return context.close(promise: promise) }
             state = .outputClosed
-            session.sendCloseNotify()
+            if !closesUncleanly { session.sendCloseNotify() }
             closeOutputAfterLastBytes(context, promise: promise)
         case (.input, _), (.output, .outputClosed), (.output, .refused), (.output, .closed):
             context.close(mode: mode, promise: promise)

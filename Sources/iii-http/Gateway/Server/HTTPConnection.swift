@@ -154,11 +154,13 @@ final class HTTPConnection<Link: FunctionLink>: ChannelDuplexHandler {
         if phase == .idle, parts.isEmpty { beginClosing() }
     }
 
-    /// Over TLS the client can tell this from the end of a complete response.
     func abort() {
-        context?.triggerUserOutboundEvent(TLSUncleanClose(), promise: nil)
+        closesUncleanly()
         context?.close(promise: nil)
     }
+
+    /// The close that follows is no end of a complete response; over TLS the client can tell.
+    func closesUncleanly() { context?.triggerUserOutboundEvent(TLSUncleanClose(), promise: nil) }
 
     // MARK: Reading
 
