@@ -16,7 +16,8 @@ struct TestCertificates {
         try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
         for name in ["server", "other"] {
             try run(
-                "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "\(name).key", "-out", "\(name).pem",
+                "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "\(name).key", "-out",
+                "\(name).pem",
                 "-days", "30", "-subj", "/CN=\(name)", "-addext", "subjectAltName=DNS:localhost")
         }
         try run("req", "-new", "-key", "server.key", "-out", "old.csr", "-subj", "/CN=old")
@@ -98,6 +99,9 @@ final class TLSHarness {
         try channel.connect(to: SocketAddress(ipAddress: "127.0.0.1", port: 1)).wait()
     }
 
+    /// `SSL_OP_NO_TLSv1_3`, a macro that Swift cannot see.
+    private static let noTLS13: UInt64 = 1 << 29
+
     private static func client(_ alpn: [String], _ maximumVersion: CInt) throws -> TLSSession {
         guard let context = SSL_CTX_new(TLS_client_method()), let connection = SSL_new(context) else { throw TLSFailure("no client") }
         SSL_CTX_free(context)
@@ -105,7 +109,7 @@ final class TLSHarness {
             let list = alpn.flatMap { [UInt8($0.utf8.count)] + Array($0.utf8) }
             SSL_set_alpn_protos(connection, list, UInt32(list.count))
         }
-        if maximumVersion == TLS1_2_VERSION { SSL_set_options(connection, 1 << 29) }
+        if maximumVersion == TLS1_2_VERSION { SSL_set_options(connection, noTLS13) }
         SSL_set_connect_state(connection)
         return try TLSSession(taking: connection)
     }

@@ -74,6 +74,24 @@ import Testing
         #expect(throws: (any Error).self) { try never.futureResult.wait() }
     }
 
+    /// So a drain need not wait for clients that have connected and say nothing.
+    @Test func anEmptyWriteNeedsNoHandshake() throws {
+        let it = try TLSHarness()
+        let done = it.channel.eventLoop.makePromise(of: Void.self)
+        it.channel.writeAndFlush(ByteBuffer(), promise: done)
+        try done.futureResult.wait()
+        it.handshake()
+        #expect(it.isEstablished)
+    }
+
+    @Test func whatIsWrittenBeforeTheHandshakeIsBounded() throws {
+        let it = try TLSHarness()
+        let refused = it.channel.eventLoop.makePromise(of: Void.self)
+        it.channel.write(ByteBuffer(repeating: 0, count: TLSServerHandler.maximumEarlyBytes), promise: nil)
+        it.channel.write(ByteBuffer(string: "x"), promise: refused)
+        #expect(throws: (any Error).self) { try refused.futureResult.wait() }
+    }
+
     // MARK: Ends
 
     @Test func theClientsCloseNotifyIsACleanEnd() throws {

@@ -68,8 +68,9 @@ extension EngineConfiguration {
             guard let address = entry.address, !Self.isLoopback(address.host) else { return nil }
             let config = entry.effectiveConfig
             let hasTLS = config["tls"].map { !$0.isNull } ?? false
-            let isProtected =
-                config["rbac"]?["auth_function_id"] != nil || config["auth_function"] != nil || config["tls"]?["client_ca_file"]?.string != nil
+            // Mutual TLS is authentication, too.
+            let hasClientCertificates = config["tls"]?["client_ca_file"]?.string != nil
+            let isProtected = config["rbac"]?["auth_function_id"] != nil || config["auth_function"] != nil || hasClientCertificates
             if isProtected { return nil }
             return ConfigurationProblem(
                 line: entry.line,

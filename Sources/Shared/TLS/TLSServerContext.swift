@@ -61,8 +61,8 @@ package final class TLSServerContext: @unchecked Sendable {
     private static func loadCertificate(_ settings: TLSServerSettings, into context: OpaquePointer) throws(TLSFailure) {
         OpenSSLErrors.clear()
         guard SSL_CTX_use_certificate_chain_file(context, settings.certificateFile) != 1 else { return }
-        throw TLSFailure(
-            "tls.cert_file '\(settings.certificateFile)' is not a usable certificate in PEM form: \(OpenSSLErrors.drain() ?? "unknown reason")")
+        let reason = OpenSSLErrors.drain() ?? "unknown reason"
+        throw TLSFailure("tls.cert_file '\(settings.certificateFile)' is not a usable certificate in PEM form: \(reason)")
     }
 
     private static func loadKey(
@@ -117,7 +117,8 @@ package final class TLSServerContext: @unchecked Sendable {
     private static func requireClientCertificates(_ path: String, in context: OpaquePointer) throws(TLSFailure) {
         OpenSSLErrors.clear()
         guard SSL_CTX_load_verify_file(context, path) == 1, let names = SSL_load_client_CA_file(path) else {
-            throw TLSFailure("tls.client_ca_file '\(path)' holds no usable certificate in PEM form: \(OpenSSLErrors.drain() ?? "unknown reason")")
+            let reason = OpenSSLErrors.drain() ?? "unknown reason"
+            throw TLSFailure("tls.client_ca_file '\(path)' holds no usable certificate in PEM form: \(reason)")
         }
         iii_tls_require_client_certificate(context, names)
     }
@@ -126,7 +127,9 @@ package final class TLSServerContext: @unchecked Sendable {
         guard let certificate = SSL_CTX_get0_certificate(context) else { return (0, nil) }
         var days: CInt = 0
         var seconds: CInt = 0
-        guard ASN1_TIME_diff(&days, &seconds, nil, X509_get0_notAfter(certificate)) == 1 else { return (0, "its time of expiry is unreadable") }
+        guard ASN1_TIME_diff(&days, &seconds, nil, X509_get0_notAfter(certificate)) == 1 else {
+            return (0, "its time of expiry is unreadable")
+        }
         let remaining = Int(days)
         if days < 0 || seconds < 0 { return (min(remaining, -1), "the certificate has expired; clients will refuse it") }
         if X509_cmp_current_time(X509_get0_notBefore(certificate)) > 0 {

@@ -197,6 +197,11 @@ package final class TLSServerHandler: ChannelDuplexHandler {
         case .refused, .closed: promise?.fail(ChannelError.ioOnClosedChannel)
         case .awaitingBytes, .handshaking, .open:
             let bytes = Self.unwrapOutboundIn(data)
+            // Nothing to encrypt: who writes that wants to know that all before it is out, and need not wait for a handshake.
+            if bytes.readableBytes == 0, pending.isEmpty, state != .open {
+                promise?.succeed(())
+                return
+            }
             pending.append((bytes, promise))
             pendingBytes += bytes.readableBytes
             if state == .open {

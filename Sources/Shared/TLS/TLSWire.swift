@@ -19,16 +19,15 @@ final class TLSWire {
         return bio
     }
 
-    /// `input` has been read by OpenSSL up to here.
-    private func consume(_ count: Int) { input = UnsafeRawBufferPointer(rebasing: input[count...]) }
-
     /// Made once; immutable from then on.
     private struct Method: @unchecked Sendable {
         let pointer: OpaquePointer
     }
 
     private static let method: Method = {
-        guard let method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "iii wire") else { fatalError("OpenSSL is out of memory") }
+        guard let method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "iii wire") else {
+            fatalError("OpenSSL is out of memory")
+        }
         BIO_meth_set_read(method) { bio, target, count in
             guard let bio, let target, count > 0, let wire = TLSWire.of(bio) else { return 0 }
             iii_bio_clear_retry(bio)
@@ -36,10 +35,10 @@ final class TLSWire {
                 iii_bio_set_retry_read(bio)
                 return -1
             }
-            let taken = min(Int(count), wire.input.count)
-            UnsafeMutableRawBufferPointer(start: target, count: taken).copyMemory(from: UnsafeRawBufferPointer(rebasing: wire.input[..<taken]))
-            wire.consume(taken)
-            return CInt(taken)
+            let taken = UnsafeRawBufferPointer(rebasing: wire.input.prefix(Int(count)))
+            UnsafeMutableRawBufferPointer(start: target, count: taken.count).copyMemory(from: taken)
+            wire.input = UnsafeRawBufferPointer(rebasing: wire.input.dropFirst(taken.count))
+            return CInt(taken.count)
         }
         BIO_meth_set_write(method) { bio, source, count in
             guard let bio, let source, count > 0, let wire = TLSWire.of(bio) else { return 0 }

@@ -89,7 +89,8 @@ final class ListenerTLS {
     private static func log(_ event: TLSEvent, _ counters: TLSCounters, _ logger: Logger) {
         switch event {
         case .established(let version, let isResumed):
-            logger.trace("TLS established", metadata: ["version": "\(version)", "resumed": "\(isResumed)", "total": "\(counters.established)"])
+            logger.trace(
+                "TLS established", metadata: ["version": "\(version)", "resumed": "\(isResumed)", "total": "\(counters.established)"])
         case .handshakeFailed(let reason):
             logger.debug("TLS handshake failed", metadata: ["reason": "\(reason)", "total": "\(counters.handshakesFailed)"])
         case .handshakeTimedOut: logger.debug("TLS handshake timed out", metadata: ["total": "\(counters.handshakesTimedOut)"])
