@@ -23,6 +23,8 @@ import Testing
         #expect(failure(files.settings("text.pem")).contains("is not a usable certificate in PEM form"))
         #expect(failure(files.settings("server.pem", "text.pem")).contains("is not a private key in PEM form"))
         #expect(failure(files.settings("server.pem", "other.key")).contains("does not belong to the first certificate"))
+        let hidden = TLSServerContext.unreadable("/etc/key.pem", key: "tls.key_file", code: EACCES)
+        #expect(hidden.description == "tls.key_file '/etc/key.pem' cannot be read: Permission denied; let user id \(geteuid()) read it")
         var relative = files.settings()
         relative.certificateFile = "gone.pem"
         #expect(failure(relative).contains("taken from the working directory, \(FileManager.default.currentDirectoryPath)"))

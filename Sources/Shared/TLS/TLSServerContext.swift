@@ -46,7 +46,11 @@ package final class TLSServerContext: @unchecked Sendable {
             close(descriptor)
             return
         }
-        let code = errno
+        throw unreadable(path, key: key, code: errno)
+    }
+
+    /// What to say of a file that `open` refused with `code`.
+    static func unreadable(_ path: String, key: String, code: CInt) -> TLSFailure {
         let reason = String(cString: strerror(code))
         let cure: String
         if code == ENOENT, !path.hasPrefix("/"), let directory = getcwd(nil, 0) {
@@ -55,7 +59,7 @@ package final class TLSServerContext: @unchecked Sendable {
         } else {
             cure = code == EACCES ? "let user id \(geteuid()) read it" : "name a file that exists"
         }
-        throw TLSFailure("\(key) '\(path)' cannot be read: \(reason); \(cure)")
+        return TLSFailure("\(key) '\(path)' cannot be read: \(reason); \(cure)")
     }
 
     private static func loadCertificate(_ settings: TLSServerSettings, into context: OpaquePointer) throws(TLSFailure) {
