@@ -186,6 +186,9 @@ def test_limits_of_connections_hold(authority, tmp_path):
             connection.sendall(b"POST /up HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 5\r\n\r\n[1")
             assert read_to_end(connection).startswith(b"HTTP/1.1 408")
         with connect(core.http_port, context) as connection:
+            connection.sendall(b"GET /big HTTP/1.0\r\nhost: x\r\n\r\n")
+            assert len(read_to_end(connection)) > 8_000_000, "the end of a large response is a clean one"
+        with connect(core.http_port, context) as connection:
             connection.sendall(b"GET /big HTTP/1.1\r\nhost: x\r\n\r\n")
             wait_for(lambda: not is_established(core.http_port, connection), "the gateway drops a client that reads nothing")
             with pytest.raises((ssl.SSLError, ConnectionError)):

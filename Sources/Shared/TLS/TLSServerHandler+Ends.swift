@@ -43,14 +43,11 @@ extension TLSServerHandler {
         context.flush()
     }
 
-    /// The peer gets what is in `output`, then the end of the stream.
+    /// The peer gets what the session has for it, then the end of the stream.
     private func closeOutputAfterLastBytes(_ context: ChannelHandlerContext, promise: EventLoopPromise<Void>?) {
         let written = context.eventLoop.makePromise(of: Void.self)
         let bound = NIOLoopBound(context, eventLoop: context.eventLoop)
-        written.futureResult.whenComplete { _ in
-            let context = bound.value
-            context.close(mode: .output, promise: promise)
-        }
+        written.futureResult.whenComplete { _ in bound.value.close(mode: .output, promise: promise) }
         writeOutput(context, promise: written)
         context.flush()
     }

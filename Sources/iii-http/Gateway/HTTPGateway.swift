@@ -53,8 +53,8 @@ public final class HTTPGateway: CoreWorker {
             logger: context.logger, writeLine: StandardOutput.writeLine)
         publisher = OpenAPIPublisher(core: core, workerName: context.name)
         for warning in configuration.values.warnings { context.logger.warning("\(warning)") }
-        // A socket that was handed down has been warned about by whoever bound it.
         core.tls.apply(configuration.tls, handshakeTimeout: configuration.values.headerTimeout)
+        // A socket that was handed down has been warned about by whoever bound it.
         if configuration.values.isPublic, configuration.tls == nil, InheritedSockets.current().descriptor(named: "http") == nil {
             context.logger.warning("iii-http listens on a public address without TLS; put a proxy in front or set host to 127.0.0.1")
         }
