@@ -31,6 +31,7 @@ let package = Package(
         .systemLibrary(name: "CZlib", path: "Sources/Shared/CZlib", providers: [.apt(["zlib1g-dev"])]),
         .target(name: "IIIProtocol", path: "Sources/Shared/Protocol"),
         .target(name: "IIICrypto", dependencies: ["COpenSSL"], path: "Sources/Shared/Crypto"),
+        .target(name: "IIITLS", dependencies: ["COpenSSL", nioCore], path: "Sources/Shared/TLS"),
         .target(name: "IIITelemetry", dependencies: ["IIIProtocol", logging], path: "Sources/Shared/Telemetry"),
         .target(
             name: "IIIConfiguration", dependencies: ["IIIProtocol", .product(name: "Yams", package: "Yams")],
@@ -64,7 +65,8 @@ let package = Package(
         .target(
             name: "IIIHTTPGateway",
             dependencies: [
-                "IIIProtocol", "IIITransport", "IIIWorker", "IIICrypto", "IIITelemetry", "CZlib", nioCore, nioPosix, nioHTTP1, logging,
+                "IIIProtocol", "IIITransport", "IIIWorker", "IIICrypto", "IIITLS", "IIITelemetry", "CZlib", nioCore, nioPosix, nioHTTP1,
+                logging,
             ],
             path: "Sources/iii-http/Gateway"),
         .target(
@@ -81,6 +83,7 @@ let package = Package(
 
         // Tests
         .testTarget(name: "ProtocolTests", dependencies: ["IIIProtocol"], path: "Tests/ProtocolTests"),
+        .testTarget(name: "TLSTests", dependencies: ["IIITLS", "COpenSSL", nioCore, nioEmbedded, nioPosix], path: "Tests/TLSTests"),
         .testTarget(
             name: "TransportTests", dependencies: ["IIITransport", "IIIProtocol", "IIICrypto", nioEmbedded, nioPosix],
             path: "Tests/TransportTests"),

@@ -19,6 +19,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "Tests" / "Conformance"))
+from certificates import Authority, kept  # noqa: E402
 from wire import BIN, Fleet, free_port, wait_for  # noqa: E402
 
 PEERS = ROOT / "benchmarks" / "peers"
@@ -58,6 +59,24 @@ def wrk(url: str, connections: int, seconds: float) -> dict:
         return float(value) * {"us": 0.001, "ms": 1, "s": 1000}[unit]
 
     return {"per_second": float(re.search(r"Requests/sec:\s+([\d.]+)", text).group(1)), "p50_ms": milliseconds(50), "p99_ms": milliseconds(99)}
+
+
+def secured(stack, directory: pathlib.Path, workers: list) -> Fleet:
+    """A second fleet like the first whose gateway speaks TLS."""
+    directory.mkdir()
+    authority = Authority(directory)
+    certificate, key = authority.issue("bench")
+    fleet = Fleet(directory, http={"tls": {"cert_file": str(certificate), "key_file": str(key)}}, workers=workers)
+    stack.callback(fleet.stop)
+    fleet.up()
+
+    def answers():
+        connection = kept(fleet.http_port, authority.trust())
+        connection.request("GET", "/hello")
+        return connection.getresponse().status == 200
+
+    wait_for(answers, "hello over TLS")
+    return fleet
 
 
 def cpu_seconds(pids) -> float:
@@ -117,6 +136,14 @@ def main():
                 samples["nginx"].append(wrk(f"http://127.0.0.1:{nginx_port}/hello", connections, options.seconds))
             web[connections] = {name: median(s) for name, s in samples.items()}
             print(connections, json.dumps(web[connections]), flush=True)
+        encrypted = secured(stack, directory / "tls", hello)
+        samples = {"plain": [], "tls": []}
+        for _ in range(options.rounds):
+            for name, url in (("plain", fleet.http_url), ("tls", encrypted.http_url)):
+                samples[name].append(wrk(f"{url}/hello", 64, options.seconds))
+        tls = {name: median(s) for name, s in samples.items()}
+        print("tls", json.dumps(tls), flush=True)
+        encrypted.stop()
         pids = [fleet.process.pid] + [row["pid"] for row in fleet.rows().values() if row.get("pid")]
         before = cpu_seconds(pids)
         idle_from = time.monotonic()
@@ -133,6 +160,9 @@ def main():
     for connections, row in web.items():
         cells = [f"{row[n]['per_second']:,.0f} ({row[n]['p50_ms']:.2f} / {row[n]['p99_ms']:.2f})" for n in ("iii", "fastapi", "nginx")]
         lines.append(f"| {connections} connections | {' | '.join(cells)} | {row['iii']['per_second'] / row['fastapi']['per_second']:.2f} | {row['iii']['per_second'] / row['nginx']['per_second']:.2f} |")
+    cells = [f"{tls[n]['per_second']:,.0f} ({tls[n]['p50_ms']:.2f} / {tls[n]['p99_ms']:.2f})" for n in ("tls", "plain")]
+    lines += ["", "| HTTP hello, requests/s (p50 / p99 ms) | over TLS | plain | TLS ÷ plain |", "|---|---:|---:|---:|"]
+    lines.append(f"| 64 connections, kept alive | {' | '.join(cells)} | {tls['tls']['per_second'] / tls['plain']['per_second']:.2f} |")
     lines += ["", f"`up` to all ready: {up_ms} ms. Idle fleet (core, iii-http, hello-worker): {idle:.2f} % of one core."]
     table = "\n".join(lines)
     print(table)

@@ -9,6 +9,7 @@ import Testing
     static let allowed: [String: Set<String>] = [
         "Shared/Protocol": [],
         "Shared/Crypto": [],
+        "Shared/TLS": [],
         "Shared/Telemetry": ["IIIProtocol"],
         "Shared/Configuration": ["IIIProtocol"],
         "Shared/Transport": ["IIIProtocol", "IIICrypto"],
@@ -18,7 +19,7 @@ import Testing
         "iii-core/Command": [
             "IIIProtocol", "IIITransport", "IIICrypto", "IIITelemetry", "IIIConfiguration", "IIIWorker", "IIIEngine", "IIISupervision",
         ],
-        "iii-http/Gateway": ["IIIProtocol", "IIITransport", "IIICrypto", "IIITelemetry", "IIIWorker"],
+        "iii-http/Gateway": ["IIIProtocol", "IIITransport", "IIICrypto", "IIITLS", "IIITelemetry", "IIIWorker"],
         "iii-http/Outbound": ["IIIProtocol", "IIICrypto", "IIIWorker"],
         "iii-http/Command": ["IIIProtocol", "IIITelemetry", "IIIWorker", "IIIHTTPGateway", "IIIHTTPFunctions"],
     ]

@@ -221,6 +221,7 @@ class Fleet:
         self.directory = directory
         self.port = free_port()
         self.http_port = free_port()
+        self.http_scheme = "https" if (http or {}).get("tls") else "http"
         self.log = directory / "core.log"
         self.config = directory / "config.yaml"
         self.env = {**os.environ, "XDG_RUNTIME_DIR": str(directory), "NO_COLOR": "1", "SWIFT_BACKTRACE": "enable=no", **(env or {})}
@@ -240,7 +241,7 @@ class Fleet:
 
     @property
     def http_url(self) -> str:
-        return f"http://127.0.0.1:{self.http_port}"
+        return f"{self.http_scheme}://127.0.0.1:{self.http_port}"
 
     def spawn(self) -> "Fleet":
         output = open(self.log, "ab")

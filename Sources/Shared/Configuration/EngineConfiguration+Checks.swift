@@ -67,11 +67,14 @@ extension EngineConfiguration {
         entries.compactMap { entry in
             guard let address = entry.address, !Self.isLoopback(address.host) else { return nil }
             let config = entry.effectiveConfig
-            let isProtected = config["rbac"]?["auth_function_id"] != nil || config["auth_function"] != nil
+            let hasTLS = config["tls"].map { !$0.isNull } ?? false
+            // Mutual TLS is authentication, too.
+            let hasClientCertificates = config["tls"]?["client_ca_file"]?.string != nil
+            let isProtected = config["rbac"]?["auth_function_id"] != nil || config["auth_function"] != nil || hasClientCertificates
             if isProtected { return nil }
             return ConfigurationProblem(
                 line: entry.line,
-                message: "\(entry.id) listens on \(address.host):\(address.port) without authentication or TLS: "
+                message: "\(entry.id) listens on \(address.host):\(address.port) without authentication\(hasTLS ? "" : " or TLS"): "
                     + "everyone who reaches that address can use it (set `host: 127.0.0.1`, or put a proxy in front)")
         }
     }

@@ -7,6 +7,8 @@ package enum SecretMask {
 
     package static func isSecret(key: String) -> Bool {
         let lowered = key.lowercased()
+        // Names the variable that holds a secret.
+        if lowered.hasSuffix("_env") { return false }
         return words.contains { lowered.contains($0) }
     }
 

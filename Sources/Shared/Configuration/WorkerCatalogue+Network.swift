@@ -52,6 +52,7 @@ extension WorkerCatalogue {
         "default_timeout": .init(.milliseconds, default: 30000),
         "concurrency_request_limit": .init(.count, default: 1024),
         "cors": .init(corsSchema),
+        "tls": .init(tlsSchema),
         "middleware": .init(.list(middlewareSchema), default: []),
         // In the 0.11.6 manual (http.md §3.3).
         "body_limit": .init(.bytes, default: 16_777_216),
@@ -96,6 +97,15 @@ extension WorkerCatalogue {
         "expose_headers": .init(.list(.string)),
         "allow_credentials": .init(.bool),
         "max_age": .init(.count),
+    ])
+
+    /// Absent: plain HTTP. YAML reads an unquoted 1.2 as a number.
+    private static let tlsSchema: ConfigurationSchema = .object([
+        "cert_file": .init(.string, required: true),
+        "key_file": .init(.string, required: true),
+        "min_version": .init(.either([.choice(["1.2", "1.3"]), .number(1.2...1.3)]), default: "1.2"),
+        "client_ca_file": .init(.string),
+        "key_password_env": .init(.string),
     ])
 
     /// Closed, unlike the reference's: a misspelt `priority` or `phase` of an authentication step is a hole.

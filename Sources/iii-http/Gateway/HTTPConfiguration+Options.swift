@@ -1,4 +1,5 @@
 import IIIProtocol
+import IIITLS
 import NIOCore
 
 // Keys beyond the listener's own: what requests become, and what the gateway offers to its operators.
@@ -35,6 +36,25 @@ extension HTTPConfiguration {
         compresses = try reader.choice("compression", ["off", "gzip"]) == "gzip"
         compressionMinimumBytes = try reader.integer("compression_min_bytes", 0...Int(Int32.max)) ?? compressionMinimumBytes
         makesEntityTags = try reader.boolean("etag") ?? makesEntityTags
+    }
+
+    /// The files themselves are looked at when the listener is made ready.
+    static func tls(_ value: JSONValue) throws(HTTPConfigurationError) -> TLSServerSettings {
+        var reader = try HTTPConfigurationReader(value, path: "tls.")
+        guard let certificate = try reader.string("cert_file") else { throw HTTPConfigurationError("tls.cert_file is missing") }
+        guard let key = try reader.string("key_file") else { throw HTTPConfigurationError("tls.key_file is missing") }
+        var settings = TLSServerSettings(certificateFile: certificate, privateKeyFile: key)
+        if let version = reader.take("min_version") {
+            // Unquoted in YAML it is a number.
+            guard let known = TLSServerSettings.Version(rawValue: version.string ?? version.number.map { "\($0)" } ?? "") else {
+                throw reader.wrong("min_version", "\"1.2\" or \"1.3\"")
+            }
+            settings.minimumVersion = known
+        }
+        settings.clientAuthorityFile = try reader.string("client_ca_file")
+        settings.passwordVariable = try reader.string("key_password_env")
+        try reader.finish()
+        return settings
     }
 
     /// In the order of calling: ascending priority, equal ones as they stand in the list (§8.3).

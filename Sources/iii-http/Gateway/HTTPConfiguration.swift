@@ -1,10 +1,13 @@
 import IIIProtocol
+import IIITLS
 import NIOCore
 
 /// The settings of one `iii-http` entry (http.md §3 and §20), validated in whole before anything is bound.
 package struct HTTPConfiguration: Sendable, Equatable {
     package var host = "127.0.0.1"
     package var port = 3111
+    /// nil = plain HTTP.
+    package var tls: TLSServerSettings?
     /// Until the response head; 0 lets every request expire at once, as in the baseline.
     package var requestTimeout = TimeAmount.milliseconds(30000)
     package var concurrencyLimit = 1024
@@ -71,6 +74,7 @@ package struct HTTPConfiguration: Sendable, Equatable {
         var reader = try HTTPConfigurationReader(json, path: "")
         host = try reader.string("host") ?? host
         port = try reader.integer("port", 0...65535) ?? port
+        if let value = reader.take("tls") { tls = try Self.tls(value) }
         requestTimeout = try reader.milliseconds("default_timeout") ?? requestTimeout
         try readConcurrency(&reader)
         if let value = reader.take("cors") { cors = try Self.cors(value, warnings: &warnings) }

@@ -1,4 +1,5 @@
 import IIIProtocol
+import IIITLS
 import IIIWorker
 import Logging
 import NIOCore
@@ -29,10 +30,19 @@ public final class HTTPGateway: CoreWorker {
     /// Opaque outside: the settings of the entry.
     public struct Configuration: Sendable {
         package let values: HTTPConfiguration
+        /// What `tls` names, loaded and checked; nil without.
+        package let tls: TLSServerContext?
     }
 
     public static func configuration(from json: JSONValue) throws -> Configuration {
-        do { return Configuration(values: try HTTPConfiguration(json: json)) } catch { throw ConfigurationError(error.message) }
+        do {
+            let values = try HTTPConfiguration(json: json)
+            return Configuration(values: values, tls: try values.tls.map { try TLSServerContext($0, environment: ListenerTLS.environment) })
+        } catch let error as HTTPConfigurationError {
+            throw ConfigurationError(error.message)
+        } catch let error as TLSFailure {
+            throw ConfigurationError(error.description)
+        }
     }
 
     public init(configuration: Configuration, context: CoreWorkerContext) throws {
@@ -44,7 +54,8 @@ public final class HTTPGateway: CoreWorker {
         publisher = OpenAPIPublisher(core: core, workerName: context.name)
         for warning in configuration.values.warnings { context.logger.warning("\(warning)") }
         // A socket that was handed down has been warned about by whoever bound it.
-        if configuration.values.isPublic, InheritedSockets.current().descriptor(named: "http") == nil {
+        core.tls.apply(configuration.tls, handshakeTimeout: configuration.values.headerTimeout)
+        if configuration.values.isPublic, configuration.tls == nil, InheritedSockets.current().descriptor(named: "http") == nil {
             context.logger.warning("iii-http listens on a public address without TLS; put a proxy in front or set host to 127.0.0.1")
         }
         listen()
@@ -77,6 +88,7 @@ public final class HTTPGateway: CoreWorker {
         let old = configuration
         configuration = new
         core.apply(new.values)
+        core.tls.apply(new.tls, handshakeTimeout: new.values.headerTimeout)
         for warning in new.values.warnings { context.logger.warning("\(warning)") }
         if new.values.openAPIPath != nil, old.values.openAPIPath == nil { publisher.linked() }
         for route in core.routes.live { warnIfShadowed(route) }

@@ -18,6 +18,7 @@ final class GatewayCore<Link: FunctionLink> {
     let logger: Logger
     let references: ChannelRefMint
     let date = HTTPDate()
+    let tls: ListenerTLS
     var routes = RouteTable()
     /// Whether the core has told all routes of this link session; readiness waits for it.
     var areRoutesComplete = false
@@ -47,6 +48,7 @@ final class GatewayCore<Link: FunctionLink> {
         self.eventLoop = eventLoop
         self.logger = logger
         self.writeLine = writeLine
+        tls = ListenerTLS(eventLoop: eventLoop, logger: logger)
         references = ChannelRefMint(key: channelKey)
         let compressor = configuration.compresses ? GzipCompressor() : nil
         self.compressor = compressor

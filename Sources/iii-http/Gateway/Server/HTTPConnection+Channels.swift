@@ -133,14 +133,20 @@ extension HTTPConnection {
                 respond(download.status) { settings.writer.writeEmptyStream(download.status, download.headersText, form, to: &$0) }
             }
         case .broken where isStreaming:
-            // No final chunk: the client must notice that this is not the whole.
-            releaseChannels()
-            beginClosing()
+            cutResponse()
         case .broken:
             download = nil
             // The handler may still return or fail; only one that has returned nothing leaves no answer.
             if phase == .waiting { fail(.streamLost) } else { isDownloadLost = true }
         }
+    }
+
+    /// The head of the response is out and the rest will not come: only the end of the connection can tell. No final chunk, and
+    /// over TLS no close_notify, or the client would take what it has for the whole.
+    func cutResponse() {
+        closesUncleanly()
+        releaseChannels()
+        beginClosing()
     }
 
     /// The client takes data again, or not: the writer of the stream waits with it.

@@ -33,9 +33,7 @@ extension HTTPConnection {
 
     private func bodyLimitExceeded() {
         if phase != .streaming { return fail(.payloadTooLarge, closes: true) }
-        // The head of the response is out: only the end of the connection can tell.
-        releaseChannels()
-        beginClosing()
+        cutResponse()
     }
 
     func endReceived() {

@@ -1,4 +1,5 @@
 import IIIProtocol
+import IIITLS
 import NIOCore
 import NIOHTTP1
 
@@ -153,7 +154,13 @@ final class HTTPConnection<Link: FunctionLink>: ChannelDuplexHandler {
         if phase == .idle, parts.isEmpty { beginClosing() }
     }
 
-    func abort() { context?.close(promise: nil) }
+    func abort() {
+        closesUncleanly()
+        context?.close(promise: nil)
+    }
+
+    /// The close that follows is no end of a complete response; over TLS the client can tell.
+    func closesUncleanly() { context?.triggerUserOutboundEvent(TLSUncleanClose(), promise: nil) }
 
     // MARK: Reading
 

@@ -1,4 +1,5 @@
 import Glibc
+import IIITLS
 import NIOCore
 import NIOHTTP1
 import NIOPosix
@@ -34,6 +35,7 @@ enum HTTPListener {
     }
 
     static func configure<Link>(_ channel: any Channel, _ core: GatewayCore<Link>) throws {
+        if let endpoint = core.tls.endpoint { try channel.pipeline.syncOperations.addHandler(TLSServerHandler(endpoint)) }
         var limits = NIOHTTPDecoderLimitConfiguration()
         let configuration = core.settings.configuration
         limits.maxHeaderFieldSize = configuration.maximumHeadBytes
