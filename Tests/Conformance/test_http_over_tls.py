@@ -1,9 +1,7 @@
 """Bodies, streams and limits behave over TLS as they do over plain HTTP: the same tests, another scheme."""
 
 import http.client
-import socket
 import ssl
-import struct
 
 import pytest
 
@@ -11,7 +9,6 @@ from certificates import Authority, connect, read_to_end
 from test_http import app, get, test_head_is_served_by_the_get_route, test_payload, test_response_mapping  # noqa: F401
 from test_http_streaming import (  # noqa: F401
     TIMEOUT_MS,
-    end,
     nothing_leaks,
     serve,
     test_a_client_that_leaves_ends_the_writer_and_nothing_leaks,
@@ -24,6 +21,7 @@ from test_http_streaming import (  # noqa: F401
     test_status_and_headers_before_the_upload_is_read,
     test_the_request_body_arrives_byte_by_byte_and_ends,
     test_upload_and_download_at_the_same_time,
+    torn_off,
 )
 from wire import BUILTIN_SECRET, fleet
 
@@ -45,14 +43,7 @@ def core(tmp_path_factory):
 
 def test_a_torn_response_is_no_clean_end(core, serve):
     """Without chunks only the missing close_notify tells the client that the body was cut."""
-    def handler(data):
-        writer = end(core, data["response"])
-        writer.send(b"half of it")
-        writer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        writer.socket.shutdown(socket.SHUT_RDWR)
-        writer.socket.close()
-
-    path = serve(handler, "GET").split(str(core.http_port))[1]
+    path = serve(torn_off(core), "GET").split(str(core.http_port))[1]
     connection = connect(core.http_port, core.authority.trust())
     connection.sendall(f"GET {path} HTTP/1.0\r\nhost: x\r\n\r\n".encode())
     with pytest.raises((ssl.SSLEOFError, ConnectionResetError)):

@@ -328,7 +328,9 @@ def test_a_client_that_leaves_mid_upload_ends_the_reader_abnormally(core, serve)
     nothing_leaks(core)
 
 
-def test_a_writer_that_is_torn_off_cuts_the_response(core, serve):
+def torn_off(core):
+    """A handler that sends half of a response and loses its connection."""
+
     def handler(data):
         writer = end(core, data["response"])
         writer.send(b"half of it")
@@ -336,8 +338,12 @@ def test_a_writer_that_is_torn_off_cuts_the_response(core, serve):
         writer.socket.shutdown(socket.SHUT_RDWR)
         writer.socket.close()
 
+    return handler
+
+
+def test_a_writer_that_is_torn_off_cuts_the_response(core, serve):
     connection = http.client.HTTPConnection("127.0.0.1", core.http_port, timeout=20)
-    url = serve(handler, "GET")
+    url = serve(torn_off(core), "GET")
     connection.request("GET", url.split(str(core.http_port))[1])
     with pytest.raises(http.client.IncompleteRead):
         connection.getresponse().read()

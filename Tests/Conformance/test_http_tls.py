@@ -15,6 +15,7 @@ import yaml
 from certificates import Authority, connect, kept, openssl, read_to_end, serial_of
 from processes import entries_of, prepared, reloads, run_core, running, save
 from test_http import App
+from test_http_configuration import is_established
 from wire import fleet, wait_for
 
 HELLO = ["hello"]
@@ -164,6 +165,42 @@ def test_a_server_full_of_handshakes_recovers(authority, tmp_path):
             assert client.recv(1) == b""
             client.close()
         assert wait_for(lambda: status(core.http_port, authority.trust()) == 404, "it serves")
+
+
+def test_limits_of_connections_hold(authority, tmp_path):
+    """Requests per connection, a body that stops, a reader that stops, and one connection too many."""
+    certificate, key = authority.issue("limits")
+    http = {"tls": {"cert_file": str(certificate), "key_file": str(key)}, "max_requests_per_connection": 2, "body_timeout_ms": 200, "write_stall_timeout_ms": 300, "max_connections": 3}
+    with running(tmp_path, http=http) as core:
+        app = App(core.port)
+        app.route("/up", lambda d: {"body": d["body"]}, method="POST")
+        app.route("/big", lambda d: {"body": "x" * 8_000_000})
+        context = authority.trust()
+        wait_for(lambda: status(core.http_port, context, "/big") == 200, "the routes")
+        with contextlib.closing(kept(core.http_port, context)) as connection:
+            for last in (None, "close"):
+                connection.request("POST", "/up", body=b"1", headers={"content-type": "application/json"})
+                answer = connection.getresponse()
+                assert answer.read() == b"1" and answer.headers["connection"] == last
+        with connect(core.http_port, context) as connection:
+            connection.sendall(b"POST /up HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 5\r\n\r\n[1")
+            assert read_to_end(connection).startswith(b"HTTP/1.1 408")
+        with connect(core.http_port, context) as connection:
+            connection.sendall(b"GET /big HTTP/1.1\r\nhost: x\r\n\r\n")
+            wait_for(lambda: not is_established(core.http_port, connection), "the gateway drops a client that reads nothing")
+            with pytest.raises((ssl.SSLError, ConnectionError)):
+                read_to_end(connection)
+        with contextlib.ExitStack() as stack:
+
+            def held():
+                connection = stack.enter_context(connect(core.http_port, context))
+                connection.sendall(b"GET /none HTTP/1.1\r\nhost: x\r\n\r\n")
+                return connection.recv(1000).startswith(b"HTTP/1.1 404")
+
+            for _ in range(3):
+                wait_for(held, "a place among the connections")
+            assert b"503" in read_to_end(stack.enter_context(connect(core.http_port, context)))
+        app.wire.close()
 
 
 # Client certificates.

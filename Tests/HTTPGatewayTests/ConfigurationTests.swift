@@ -32,8 +32,22 @@ import Testing
         #expect(configuration.rejectsInvalidJSON)
     }
 
+    @Test func readsTLS() throws {
+        #expect(try HTTPConfiguration(json: ["tls": nil]).tls == nil)
+        for version: JSONValue in ["1.3", 1.3] {
+            let tls = try HTTPConfiguration(json: [
+                "tls": ["cert_file": "a", "key_file": "b", "min_version": version, "client_ca_file": "c", "key_password_env": "D"]
+            ]).tls
+            #expect(tls?.minimumVersion == .tls13 && tls?.clientAuthorityFile == "c" && tls?.passwordVariable == "D")
+        }
+        #expect(try HTTPConfiguration(json: ["tls": ["cert_file": "a", "key_file": "b"]]).tls?.minimumVersion == .tls12)
+    }
+
     @Test(
         arguments: [
+            (["tls": ["cert_file": "a"]], "tls.key_file is missing"), (["tls": [:]], "tls.cert_file is missing"),
+            (["tls": ["cert_file": "a", "key_file": "b", "min_version": "1.1"]], "tls.min_version must be \"1.2\" or \"1.3\""),
+            (["tls": ["cert_file": "a", "key_file": "b", "ciphers": "x"]], "unknown key 'tls.ciphers'; remove it or correct its spelling"),
             (["porrt": 1], "unknown key 'porrt'; remove it or correct its spelling"),
             (["cors": ["origins": []]], "unknown key 'cors.origins'; remove it or correct its spelling"),
             (["port": "abc"], "port must be an integer from 0 to 65535"), (["port": 70000], "port must be an integer from 0 to 65535"),

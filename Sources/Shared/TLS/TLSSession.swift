@@ -70,10 +70,12 @@ package final class TLSSession {
             isEstablished = true
         }
         while true {
+            // A record may be longer than what is left of the input: its beginning came earlier.
+            let available = max(wire.input.count, Int(SSL_pending(connection)))
+            guard available > 0 else { return .needsMore }
             OpenSSLErrors.clear()
             var result: CInt = 0
-            // A record may be longer than what is left of the input: its beginning came earlier.
-            let room = max(wire.input.count, Int(SSL_pending(connection)), Self.recordOverhead)
+            let room = max(available, Self.recordOverhead)
             plaintext.writeWithUnsafeMutableBytes(minimumWritableBytes: room) { target in
                 var count = 0
                 result = SSL_read_ex(connection, target.baseAddress, target.count, &count)

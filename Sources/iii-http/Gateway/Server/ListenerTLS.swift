@@ -7,7 +7,8 @@ import NIOCore
 ///
 /// The files are looked at every `lookInterval` (2 s). Changed ones are read once they have stood still for one look, so that a
 /// certificate is not read while its key is still being written. Connections keep the certificate they began with; an unusable
-/// new one changes nothing and is reported once. Confined to the gateway's event loop.
+/// new one changes nothing and is reported once. Looking and reading happen on the event loop: a few small files on a
+/// local disk. Confined to the gateway's event loop.
 final class ListenerTLS {
     static let lookInterval = TimeAmount.seconds(2)
 
