@@ -17,10 +17,12 @@ import sys
 import tempfile
 import time
 
+import requests
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "Tests" / "Conformance"))
 from certificates import Authority, kept  # noqa: E402
-from wire import BIN, Fleet, free_port, wait_for  # noqa: E402
+from wire import BIN, Fleet, Wire, free_port, wait_for  # noqa: E402
 
 PEERS = ROOT / "benchmarks" / "peers"
 
@@ -61,14 +63,50 @@ def wrk(url: str, connections: int, seconds: float) -> dict:
     return {"per_second": float(re.search(r"Requests/sec:\s+([\d.]+)", text).group(1)), "p50_ms": milliseconds(50), "p99_ms": milliseconds(99)}
 
 
+def another(stack, directory: pathlib.Path, workers: list, http: dict) -> Fleet:
+    """A second fleet, for what is compared within ours."""
+    directory.mkdir()
+    fleet = Fleet(directory, http=http, workers=workers)
+    stack.callback(fleet.stop)
+    return fleet.up()
+
+
+def with_routes(fleet: Fleet, count: int) -> Wire:
+    """Puts `count` routes of mixed shapes beside the one that is measured; they live as long as the returned connection."""
+    wire = Wire(fleet.port).hello()
+    wire.register("many::route")
+    for n in range(count):
+        path = (f"/tenants/{n % 100}/items/:id/part/{n}", f"/hello/{n}", f"/r{n}/:a/:b", f"/static/area{n % 500}/page{n}")[n % 4]
+        wire.register_trigger("http", "many::route", config={"api_path": path})
+    # The last one is live, so all are.
+    wait_for(lambda: "GET" in requests.options(f"{fleet.http_url}{path.replace(':id', '1').replace(':a', '1').replace(':b', '1')}", timeout=30).headers.get("allow", ""), "the routes", timeout=60)
+    return wire
+
+
+def compared(options, first: tuple[str, str], second: tuple[str, str]) -> dict:
+    """Alternated rounds of two URLs at 64 connections."""
+    samples = {first[0]: [], second[0]: []}
+    for _ in range(options.rounds):
+        for name, url in (first, second):
+            samples[name].append(wrk(url, 64, options.seconds))
+    result = {name: median(s) for name, s in samples.items()}
+    print(json.dumps(result), flush=True)
+    return result
+
+
+def pair_table(title: str, row: dict, of: str, to: str) -> list[str]:
+    cells = [f"{row[n]['per_second']:,.0f} ({row[n]['p50_ms']:.2f} / {row[n]['p99_ms']:.2f})" for n in (of, to)]
+    ratio = row[of]["per_second"] / row[to]["per_second"]
+    return ["", f"| HTTP hello, requests/s (p50 / p99 ms) | {of} | {to} | {of} ÷ {to} |", "|---|---:|---:|---:|", f"| {title} | {' | '.join(cells)} | {ratio:.2f} |"]
+
+
 def secured(stack, directory: pathlib.Path, workers: list) -> Fleet:
     """A second fleet like the first whose gateway speaks TLS."""
-    directory.mkdir()
-    authority = Authority(directory)
+    certificates = directory.with_suffix(".certificates")
+    certificates.mkdir()
+    authority = Authority(certificates)
     certificate, key = authority.issue("bench")
-    fleet = Fleet(directory, http={"tls": {"cert_file": str(certificate), "key_file": str(key)}}, workers=workers)
-    stack.callback(fleet.stop)
-    fleet.up()
+    fleet = another(stack, directory, workers, {"tls": {"cert_file": str(certificate), "key_file": str(key)}})
 
     def answers():
         connection = kept(fleet.http_port, authority.trust())
@@ -137,13 +175,14 @@ def main():
             web[connections] = {name: median(s) for name, s in samples.items()}
             print(connections, json.dumps(web[connections]), flush=True)
         encrypted = secured(stack, directory / "tls", hello)
-        samples = {"plain": [], "tls": []}
-        for _ in range(options.rounds):
-            for name, url in (("plain", fleet.http_url), ("tls", encrypted.http_url)):
-                samples[name].append(wrk(f"{url}/hello", 64, options.seconds))
-        tls = {name: median(s) for name, s in samples.items()}
-        print("tls", json.dumps(tls), flush=True)
+        tls = compared(options, ("over TLS", f"{encrypted.http_url}/hello"), ("plain", f"{fleet.http_url}/hello"))
         encrypted.stop()
+        crowded = another(stack, directory / "routes", hello, {})
+        few, many = with_routes(fleet, 9), with_routes(crowded, 9_999)
+        routed_hello = compared(options, ("10,000 routes", f"{crowded.http_url}/hello"), ("10 routes", f"{fleet.http_url}/hello"))
+        few.close()
+        many.close()
+        crowded.stop()
         pids = [fleet.process.pid] + [row["pid"] for row in fleet.rows().values() if row.get("pid")]
         before = cpu_seconds(pids)
         idle_from = time.monotonic()
@@ -160,9 +199,8 @@ def main():
     for connections, row in web.items():
         cells = [f"{row[n]['per_second']:,.0f} ({row[n]['p50_ms']:.2f} / {row[n]['p99_ms']:.2f})" for n in ("iii", "fastapi", "nginx")]
         lines.append(f"| {connections} connections | {' | '.join(cells)} | {row['iii']['per_second'] / row['fastapi']['per_second']:.2f} | {row['iii']['per_second'] / row['nginx']['per_second']:.2f} |")
-    cells = [f"{tls[n]['per_second']:,.0f} ({tls[n]['p50_ms']:.2f} / {tls[n]['p99_ms']:.2f})" for n in ("tls", "plain")]
-    lines += ["", "| HTTP hello, requests/s (p50 / p99 ms) | over TLS | plain | TLS ÷ plain |", "|---|---:|---:|---:|"]
-    lines.append(f"| 64 connections, kept alive | {' | '.join(cells)} | {tls['tls']['per_second'] / tls['plain']['per_second']:.2f} |")
+    lines += pair_table("64 connections, kept alive", tls, "over TLS", "plain")
+    lines += pair_table("64 connections", routed_hello, "10,000 routes", "10 routes")
     lines += ["", f"`up` to all ready: {up_ms} ms. Idle fleet (core, iii-http, hello-worker): {idle:.2f} % of one core."]
     table = "\n".join(lines)
     print(table)

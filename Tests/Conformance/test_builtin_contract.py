@@ -6,6 +6,7 @@ import signal
 import subprocess
 
 import pytest
+import requests
 from processes import can_connect, environment_of, http_status, ok, run_core, running, serving, wait_for_http
 from websockets.exceptions import InvalidStatus
 from wire import BIN, Wire, alive, free_port, wait_for
@@ -298,6 +299,22 @@ def standalone(core, name: str, *args, env=None):
         process.kill()
         process.wait()
         print((core.directory / f"{name}.log").read_text())
+
+
+@pytest.mark.parametrize("function", ["core::fleet::list", "core::metrics::snapshot", "builtin::iii-http::drain"])
+def test_no_trigger_lends_a_user_the_privileges_of_a_builtin(core, function):
+    wire = core.connect()
+    wire.register("own::target")
+    trigger = wire.register_trigger("http", function, config={"api_path": f"/as-target/{function}"})
+    answer = wire.expect("triggerregistrationresult", id=trigger)
+    assert answer["error"]["code"] == "trigger_registration_failed" and function in answer["error"]["message"]
+    guards = {"condition": {"condition_function_id": function}, "middleware": {"middleware_function_ids": [function]}}
+    for name, guard in guards.items():
+        wire.register_trigger("http", "own::target", config={"api_path": f"/as-{name}/{function}", **guard})
+        wait_for_http(f"{core.http_url}/as-{name}/{function}", 500)
+        assert requests.get(f"{core.http_url}/as-{name}/{function}", timeout=10).json()["error"] == f"Function {function} not found"
+    assert http_status(f"{core.http_url}/as-target/{function}") == 404
+    wire.close()
 
 
 @pytest.fixture

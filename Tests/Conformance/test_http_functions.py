@@ -554,7 +554,7 @@ def test_not_configured(tmp_path, remote):
         wire = core.connect()
         function = declare(wire, remote.url())
         assert wire.error_of(function, {})["code"] == "function_not_found"
-        (line,) = [line for line in core.output().splitlines() if "HTTP functions module not loaded" in line]
+        (line,) = wait_for(lambda: [line for line in core.output().splitlines() if "HTTP functions module not loaded" in line], "it is logged")
         assert function in line and "- name: iii-http-functions" in line
         wire.close()
 
@@ -571,7 +571,7 @@ def test_entry_comes_and_goes_by_reload(tmp_path, remote):
         save(core, entries)
         core.cli("reload")
         wait_for(lambda: function not in listed(wire), "the function is gone with the entry")
-        assert "HTTP functions module not loaded" in core.output()
+        wait_for(lambda: "HTTP functions module not loaded" in core.output(), "it is logged")
         wire.close()
 
 

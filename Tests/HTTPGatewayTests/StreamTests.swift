@@ -222,6 +222,17 @@ import Testing
         #expect(connection.upload == nil, "the rest is discarded")
     }
 
+    @Test func noContinueBehindAResponseThatHasBegun() throws {
+        try harness.route("POST", "/p")
+        let client = try harness.connect()
+        client.send("POST /p HTTP/1.1\r\nhost: test\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n")
+        let call = harness.link.next()
+        write(try openResponse(call), "x")
+        #expect(client.response().header("connection") == "close")
+        #expect(harness.core.channelOpened(try ref(call, "request_body")))
+        #expect(client.received() == "")
+    }
+
     @Test func continueIsSaidWhenTheBodyIsAskedFor() throws {
         try harness.route("POST", "/p")
         let client = try harness.connect()

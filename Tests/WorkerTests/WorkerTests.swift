@@ -15,8 +15,8 @@ private typealias Client = IIIWorker.Worker
     struct Sum: Codable, Sendable, Equatable { var a: Int, b: Int }
 
     @Test func codableCallRoundTrip() async throws {
-        try await withEngine { url in
-            let (server, client) = (Self.worker(url, "server"), Self.worker(url, "client"))
+        try await withEngine { engine in
+            let (server, client) = (engine.worker("server"), engine.worker("client"))
             server.function("math::add") { (input: Sum) in ["sum": input.a + input.b] }
             server.connect()
             client.connect()
@@ -28,8 +28,8 @@ private typealias Client = IIIWorker.Worker
     }
 
     @Test func errorsKeepTheirCode() async throws {
-        try await withEngine { url in
-            let (server, client) = (Self.worker(url, "server"), Self.worker(url, "client"))
+        try await withEngine { engine in
+            let (server, client) = (engine.worker("server"), engine.worker("client"))
             server.function("fails::own", json: { _ in throw InvocationError(code: "teapot", message: "short") })
             server.function("fails::any", json: { _ in throw CancellationError() })
             server.function("fails::input") { (input: Sum) in input }
@@ -53,8 +53,8 @@ private typealias Client = IIIWorker.Worker
     }
 
     @Test func timesOut() async throws {
-        try await withEngine { url in
-            let worker = Self.worker(url, "slow")
+        try await withEngine { engine in
+            let worker = engine.worker("slow")
             worker.function(
                 "slow::never",
                 json: { _ in
@@ -71,7 +71,7 @@ private typealias Client = IIIWorker.Worker
     }
 
     @Test func anUnreachableEngineFailsCallsInTime() async throws {
-        let worker = Self.worker(WebSocketURL(host: "127.0.0.1", port: 1), "lost")
+        let worker = testWorker(WebSocketURL(host: "127.0.0.1", port: 1), "lost")
         worker.connect()
         let error = await #expect(throws: InvocationError.self) { try await worker.call("x", timeout: .milliseconds(100)) }
         #expect(error?.code == InvocationError.timeoutCode)
@@ -79,8 +79,8 @@ private typealias Client = IIIWorker.Worker
     }
 
     @Test func aProviderSeesTriggersAndMayRefuse() async throws {
-        try await withEngine { url in
-            let (provider, user) = (Self.worker(url, "provider"), Self.worker(url, "user"))
+        try await withEngine { engine in
+            let (provider, user) = (engine.worker("provider"), engine.worker("user"))
             let (bindings, continuation) = AsyncStream.makeStream(of: String.self)
             provider.triggerType(TriggerTypeDeclaration(id: "kind", description: "k")) {
                 (binding: TriggerBinding) throws(InvocationError) in
@@ -103,14 +103,14 @@ private typealias Client = IIIWorker.Worker
     }
 
     @Test func registrationsAndTraceSurviveAReconnect() async throws {
-        try await withEngine { url in
-            let (server, client) = (Self.worker(url, "server"), Self.worker(url, "client"))
+        try await withEngine { engine in
+            let (server, client) = (engine.worker("server"), engine.worker("client"))
             server.function("r::who", json: { _ in "here" })
             server.connect()
             client.connect()
             _ = try await eventually { try await client.call("r::who") }
             // The engine closes every connection with 1012; both come back by themselves.
-            Self.engineUnderTest?.eventLoop.execute { Self.engineUnderTest?.restartConnections() }
+            engine.engine.eventLoop.execute { engine.engine.restartConnections() }
             let answer = try await eventually(retrying: nil) { try await client.call("r::who", timeout: .seconds(5)) }
             #expect(answer == "here")
             await server.shutDown()
@@ -119,38 +119,6 @@ private typealias Client = IIIWorker.Worker
     }
 
     // MARK: Scaffolding
-
-    nonisolated(unsafe) private static var engineUnderTest: Engine?
-
-    private static func worker(_ url: WebSocketURL, _ name: String) -> Client {
-        var options = WorkerOptions(url: url, name: name)
-        options.reconnectDelay = .milliseconds(20)
-        var logger = Logger(label: name)
-        logger.logLevel = .critical
-        return Client(options: options, logger: logger)
-    }
-
-    private func withEngine(_ body: (WebSocketURL) async throws -> Void) async throws {
-        let loop = MultiThreadedEventLoopGroup.singleton.next()
-        var logger = Logger(label: "engine")
-        logger.logLevel = .critical
-        let engine = Engine(eventLoop: loop, options: EngineOptions(), version: "test", channelKey: "00", logger: logger)
-        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
-        var size = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let bound = withUnsafeMutablePointer(to: &address) { pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                bind(descriptor, $0, size) == 0 && getsockname(descriptor, $0, &size) == 0
-            }
-        }
-        try #require(bound && listen(descriptor, 128) == 0)
-        _ = try await engine.serve(socket: descriptor, settings: ListenerSettings(EngineOptions())).get()
-        Self.engineUnderTest = engine
-        try await body(WebSocketURL(host: "127.0.0.1", port: Int(UInt16(bigEndian: address.sin_port))))
-        try await loop.submit { engine.shutDown() }.get()
-    }
 
     /// Retries while the registration is on its way (or, with nil, whatever fails), up to ten seconds.
     private func eventually<Value>(retrying code: String? = "function_not_found", _ body: () async throws -> Value) async throws -> Value {

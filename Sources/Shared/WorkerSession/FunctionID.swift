@@ -5,10 +5,13 @@ public struct FunctionID: Hashable, Sendable, ExpressibleByStringLiteral, Custom
     public let text: String
     /// The quoted JSON literal.
     public let json: [UInt8]
+    /// See `isPrivateFunction`.
+    package let isPrivate: Bool
 
     public init(_ text: String) {
         self.text = text
         json = JSONText.string(text)
+        isPrivate = isPrivateFunction(text)
     }
 
     public init(stringLiteral value: String) { self.init(value) }

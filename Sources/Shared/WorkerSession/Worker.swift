@@ -202,6 +202,13 @@ public final class Worker: Sendable {
         }
     }
 
+    /// Runs `work` on the loop and waits for what it promises.
+    func onLink<T: Sendable>(_ work: @escaping @Sendable (WorkerLink, EventLoopPromise<T>) -> Void) async throws -> T {
+        let promise = loop.makePromise(of: T.self)
+        onLoop { work($0, promise) }
+        return try await promise.futureResult.get()
+    }
+
     private func onLoop(_ work: @escaping @Sendable (WorkerLink) -> Void) {
         let link = link
         if loop.inEventLoop { work(link) } else { loop.execute { work(link) } }

@@ -187,7 +187,7 @@ package final class Engine: @unchecked Sendable {
     /// `invocation` is present for an HTTP-invoked function, whose registration takes effect once its provider has accepted it.
     func registerFunction(_ key: FunctionKey, _ registration: FunctionRegistration, invocation: JSONValue?) {
         let worker = registration.worker
-        if !worker.isPrivileged, key.id.hasPrefix("core::") || key.id.hasPrefix("builtin::") {
+        if !worker.isPrivileged, isPrivateFunction(key.id) {
             return refused(key.id, worker, "ids starting with core:: or builtin:: belong to built-ins")
         }
         if let invocation { return registerHTTPFunction(key, registration, invocation) }
@@ -248,6 +248,12 @@ package final class Engine: @unchecked Sendable {
     }
 
     func registerTrigger(_ request: TriggerRequest, owner: Worker?) {
+        if let owner, !owner.isPrivileged, isPrivateFunction(request.functionID) {
+            refused(request.id, owner, "\(request.functionID) is for built-ins only")
+            return sendTriggerError(
+                request.id, request.type, request.functionID, to: owner,
+                InvocationError(.triggerRegistrationFailed, "Function \(request.functionID) is for built-ins only"))
+        }
         let (outcome, effects) = registry.triggers.register(request, owner: owner)
         perform(effects)
         if outcome == .limitReached, let owner {

@@ -8,7 +8,7 @@ extension Engine {
         return .string(worker.metadata.name ?? worker.builtinName ?? worker.id.text)
     }
 
-    func isInternal(_ id: String) -> Bool { id.hasPrefix("engine::") || id.hasPrefix("builtin::") || id.hasPrefix("core::") }
+    func isInternal(_ id: String) -> Bool { id.hasPrefix("engine::") || isPrivateFunction(id) }
 
     /// Function records a caller may see, sorted by id.
     func visibleFunctions(includeInternal: Bool, seesPrivileged: Bool) -> [FunctionRecord] {

@@ -8,7 +8,7 @@ extension HTTPConnection {
     // MARK: Body
 
     func sendContinueIfExpected() {
-        guard let facts, facts.expectsContinue, facts.hasBody, !hasSentContinue, receivedBytes == 0 else { return }
+        guard let facts, facts.expectsContinue, facts.hasBody, !hasSentContinue, receivedBytes == 0, phase != .streaming else { return }
         hasSentContinue = true
         output.writeStaticString(ResponseWriter.continueLine)
         scheduleFlush()
