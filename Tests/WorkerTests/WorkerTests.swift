@@ -27,6 +27,25 @@ private typealias Client = IIIWorker.Worker
         }
     }
 
+    @Test func immediateFunctionsAnswerAndFailLikeOthers() async throws {
+        try await withEngine { engine in
+            let (server, client) = (engine.worker("server"), engine.worker("client"))
+            server.function("now::echo", immediate: { $0["x"] })
+            server.function("now::own", immediate: { _ in throw InvocationError(code: "teapot", message: "short") })
+            server.function("now::any", immediate: { _ in throw CancellationError() })
+            server.connect()
+            client.connect()
+            #expect(try await eventually { try await client.call("now::echo", json: ["x": 7]) } == 7)
+            #expect(try await client.call("now::echo", json: [:]) == nil)
+            for (function, code) in [("now::own", "teapot"), ("now::any", "invocation_failed")] {
+                let error = await #expect(throws: InvocationError.self) { try await client.call(function) }
+                #expect(error?.code == code)
+            }
+            await server.shutDown()
+            await client.shutDown()
+        }
+    }
+
     @Test func errorsKeepTheirCode() async throws {
         try await withEngine { engine in
             let (server, client) = (engine.worker("server"), engine.worker("client"))

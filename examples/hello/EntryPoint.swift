@@ -6,22 +6,17 @@ struct HelloWorker {
     static func main() async throws {
         let worker = try Worker(name: "hello-worker")
 
-        worker.function("hello::greet", description: "Greets whoever the query names") { (request: Request) in
-            Response(body: ["message": "Hello, \(request.query_params["name"] ?? "world")!"])
-        }
+        // It neither waits nor computes, so it may answer on the spot.
+        worker.function("hello::greet", description: "Greets whoever the query names", immediate: greet)
         worker.trigger(type: "http", function: "hello::greet", config: ["api_path": "/hello", "http_method": "GET"])
 
         try await worker.run()
     }
 
-    /// What `iii-http` delivers; unused members may be left out.
-    struct Request: Decodable, Sendable {
-        var query_params: [String: String]
-    }
-
-    /// What `iii-http` understands as an answer; `headers` may be added.
-    struct Response: Encodable, Sendable {
-        var status_code = 200
-        var body: [String: String]
+    /// What `iii-http` delivers has `query_params`, `path_params`, `headers` and `body`; what it understands as an answer may have
+    /// `status_code`, `headers` and `body`.
+    @Sendable static func greet(_ request: JSONValue) -> JSONValue? {
+        let name = request["query_params"]?["name"]?.string ?? "world"
+        return ["status_code": 200, "body": ["message": .string("Hello, \(name)!")]]
     }
 }

@@ -59,6 +59,9 @@ open class WebSocketConnection: ChannelInboundHandler, RemovableChannelHandler {
     private var maskState: UInt64
     /// Outgoing storage above this many bytes is given back after a burst, so that one large message does not stay resident.
     private static let keptCapacity = 256 << 10
+    /// A burst of calls goes out in pieces of this many bytes, so that the next process works on the first of them while we
+    /// work on the rest; sent all at once, a burst would keep only one process busy at a time.
+    private static let burstLength = 16 << 10
 
     package init(role: Role, limits: WebSocketLimits, coalescer: WriteCoalescer) {
         self.role = role
@@ -97,6 +100,7 @@ open class WebSocketConnection: ChannelInboundHandler, RemovableChannelHandler {
     /// Does nothing unless the connection is open. Overflowing `maximumQueuedBytes` drops the peer with 1013.
     package func sendText(expectedLength: Int, _ write: (inout ByteBuffer) -> Void) {
         send(.text, expectedLength: expectedLength, write)
+        if outgoing.readableBytes >= Self.burstLength { flush() }
     }
 
     package func sendText(_ bytes: [UInt8]) {

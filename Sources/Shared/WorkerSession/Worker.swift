@@ -95,6 +95,25 @@ public final class Worker: Sendable {
         }
     }
 
+    /// Offers a function that answers at once: it runs on the worker's event loop, without a task and without a change of thread,
+    /// which makes it the cheapest kind. It must neither block nor compute for long: meanwhile this worker does nothing else.
+    public func function(
+        _ id: String, description: String? = nil, metadata: JSONValue? = nil,
+        immediate handler: @escaping @Sendable (JSONValue) throws -> JSONValue?
+    ) {
+        onLoop { link in
+            link.registerFunction(id, description: description, metadata: metadata) { call in
+                do {
+                    call.reply(raw: try handler(call.data)?.bytes)
+                } catch let error as InvocationError {
+                    call.fail(error)
+                } catch {
+                    call.fail(InvocationError(.invocationFailed, "\(error)"))
+                }
+            }
+        }
+    }
+
     public func unregisterFunction(_ id: String) { onLoop { $0.unregisterFunction(id) } }
 
     /// Offers a kind of event. `register` throws to refuse a trigger; both run on the worker's event loop and must not block.
