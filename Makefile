@@ -30,6 +30,7 @@ bench: ## measure against the named peers and print the table of docs/benchmarks
 	@$(MAKE) --no-print-directory build
 	swift build -c release --static-swift-stdlib --product iii-load
 	.cache/venv/bin/python benchmarks/run.py
+	.cache/venv/bin/python benchmarks/streams.py
 
 format: ## format all Swift sources
 	swift format -i -r Package.swift Sources Tests examples benchmarks
