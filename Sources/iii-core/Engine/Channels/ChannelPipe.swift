@@ -45,8 +45,6 @@ package struct ChannelPipe {
     package var isFull: Bool { waiting.count >= maximumMessages || waitingBytes >= maximumBytes }
     /// Everything was handed to the reader, whose end may be closed now.
     package var isDelivered: Bool { ending != nil && waiting.isEmpty }
-    /// Nothing can happen any more.
-    package var isOver: Bool { reader == .gone && writer != .taken }
 
     /// Takes an end; false when somebody had it before.
     package mutating func takeWriter() -> Bool {

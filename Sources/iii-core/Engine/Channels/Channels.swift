@@ -276,6 +276,7 @@ final class Channels {
             if channel.pipe.writer == .taken { channel.writer?.close(.internalError, reason: "the reader of the channel is gone") }
             makeRoom()
         }
-        if channel.pipe.isOver || channel.pipe.reader == .gone { remove(channel) }
+        // Without a reader nothing can happen any more.
+        if channel.pipe.reader == .gone { remove(channel) }
     }
 }
