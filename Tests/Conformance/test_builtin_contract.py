@@ -9,6 +9,7 @@ import pytest
 import requests
 from processes import can_connect, environment_of, http_status, ok, run_core, running, serving, wait_for_http
 from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 from wire import BIN, Wire, alive, free_port, wait_for
 
 SECRET = "0123456789abcdef" * 4
@@ -317,6 +318,15 @@ def test_no_trigger_lends_a_user_the_privileges_of_a_builtin(core, function):
     wire.close()
 
 
+def stream(core, ref: dict):
+    url = f"ws://127.0.0.1:{core.port}/ws/channels/{ref['channel_id']}?key={ref['access_key']}&dir=write"
+    try:
+        with connect(url, compression=None) as writer:
+            writer.send(b"streamed")
+    except InvalidStatus:
+        return {"status_code": 500, "body": "the engine does not know the reference"}
+
+
 @pytest.fixture
 def bare(tmp_path):
     """A core whose iii-http entry is run by somebody else, as systemd units do."""
@@ -344,8 +354,10 @@ def test_standalone_iii_http_survives_a_restart_of_the_core(bare):
             bare.process.wait()
         wait_for(lambda: http_status(f"{bare.http_url}/x") == 503, "it says that its engine is away")
         bare.up()
-        with serving(bare.port, {"a::b": ok}, {"/x": "a::b"}):
+        with serving(bare.port, {"a::b": ok, "a::stream": lambda data: stream(bare, data["response"])}, {"/x": "a::b", "/stream": "a::stream"}):
             wait_for_http(f"{bare.http_url}/x", timeout=25)
+            # The new core has another channel key: references must be made under that one.
+            wait_for(lambda: requests.get(f"{bare.http_url}/stream", timeout=10).text == "streamed", "a streamed response")
         assert alive(process.pid)
 
 

@@ -23,6 +23,8 @@ public protocol CoreWorker: AnyObject, SendableMetatype {
     func drain(deadline: NIODeadline, completion: @escaping () -> Void)
     /// The link to the core came up or broke. It reconnects by itself.
     func linkStateChanged(isConnected: Bool)
+    /// The engine has answered the hello of a new connection. It may be another start of it, with another channel key.
+    func engineChanged(channelKey: [UInt8])
     /// The entry's `config` has changed. Take it over without losing work, or refuse and be restarted with it. Optional; by
     /// default a worker is restarted.
     func reconfigure(_ configuration: Configuration) -> Reconfiguration
@@ -39,6 +41,7 @@ public enum Reconfiguration: Sendable, Equatable {
 extension CoreWorker {
     public func reconfigure(_ configuration: Configuration) -> Reconfiguration { .refused("applied by a restart") }
     public func linkStateChanged(isConnected: Bool) {}
+    public func engineChanged(channelKey: [UInt8]) {}
 }
 
 /// A configuration that cannot be used; says which key and what to write instead.

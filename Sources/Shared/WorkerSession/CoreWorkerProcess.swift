@@ -136,7 +136,10 @@ private final class Running<W: CoreWorker>: @unchecked Sendable {
 
     private func welcome(_ answer: JSONValue) {
         // After a reconnect the worker runs on; it only has to be announced again.
-        guard worker == nil else { return announceReady() }
+        if let worker {
+            worker.engineChanged(channelKey: Array((answer["channel_key"]?.string ?? "").utf8))
+            return announceReady()
+        }
         let configuration: W.Configuration
         do {
             configuration = try W.configuration(from: answer["config"] ?? .null)

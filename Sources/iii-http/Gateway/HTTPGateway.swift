@@ -102,7 +102,6 @@ public final class HTTPGateway: CoreWorker {
             return
         }
         guard hasConnectedBefore else { return }
-        announceReferences(context.link)
         generation += 1
         let replayed = generation
         let bound = NIOLoopBound(self, eventLoop: context.eventLoop)
@@ -170,6 +169,12 @@ public final class HTTPGateway: CoreWorker {
             guard case .failure(let error) = outcome, error.code != ErrorCode.disconnected.rawValue else { return }
             logger.error("bodies cannot be streamed: the core does not take channel references", metadata: ["error": "\(error)"])
         }
+    }
+
+    /// References made before are void: they were signed under the key of an engine that knows nothing of us any more.
+    public func engineChanged(channelKey: [UInt8]) {
+        core.references = ChannelRefMint(key: channelKey)
+        announceReferences(context.link)
     }
 
     private func channelOpened(_ event: JSONValue) {

@@ -16,7 +16,7 @@ final class GatewayCore<Link: FunctionLink> {
     let link: Link
     let eventLoop: any EventLoop
     let logger: Logger
-    let references: ChannelRefMint
+    var references: ChannelRefMint
     let date = HTTPDate()
     let tls: ListenerTLS
     var routes = RouteTable()
