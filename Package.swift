@@ -7,12 +7,16 @@ let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio
 let nioHTTP1: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
 let nioEmbedded: Target.Dependency = .product(name: "NIOEmbedded", package: "swift-nio")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let metrics: Target.Dependency = .product(name: "CoreMetrics", package: "swift-metrics")
+let tracing: Target.Dependency = .product(name: "Tracing", package: "swift-distributed-tracing")
+let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
 let argumentParser: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
 
 let package = Package(
     name: "iii",
     products: [
         .library(name: "IIIWorker", targets: ["IIIWorker"]),
+        .library(name: "IIITestSupport", targets: ["IIITestSupport"]),
         .executable(name: "iii-core", targets: ["iii-core"]),
         .executable(name: "iii-http", targets: ["iii-http"]),
         .executable(name: "hello-worker", targets: ["hello-worker"]),
@@ -21,6 +25,9 @@ let package = Package(
     dependencies: [
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+        .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
+        .package(url: "https://github.com/apple/swift-distributed-tracing", from: "1.7.0"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.0"),
     ],
@@ -29,10 +36,12 @@ let package = Package(
         .systemLibrary(name: "COpenSSL", path: "Sources/Shared/COpenSSL", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(name: "CCurl", path: "Sources/Shared/CCurl", providers: [.apt(["libcurl4-openssl-dev"])]),
         .systemLibrary(name: "CZlib", path: "Sources/Shared/CZlib", providers: [.apt(["zlib1g-dev"])]),
+        .systemLibrary(name: "CSQLite", path: "Sources/Shared/CSQLite", providers: [.apt(["libsqlite3-dev"])]),
+        .systemLibrary(name: "CHiredis", path: "Sources/Shared/CHiredis", providers: [.apt(["libhiredis-dev"])]),
         .target(name: "IIIProtocol", path: "Sources/Shared/Protocol"),
         .target(name: "IIICrypto", dependencies: ["COpenSSL"], path: "Sources/Shared/Crypto"),
         .target(name: "IIITLS", dependencies: ["COpenSSL", nioCore], path: "Sources/Shared/TLS"),
-        .target(name: "IIITelemetry", dependencies: ["IIIProtocol", logging], path: "Sources/Shared/Telemetry"),
+        .target(name: "IIITelemetry", dependencies: ["IIIProtocol", logging, metrics, tracing], path: "Sources/Shared/Telemetry"),
         .target(
             name: "IIIConfiguration", dependencies: ["IIIProtocol", .product(name: "Yams", package: "Yams")],
             path: "Sources/Shared/Configuration"),
@@ -41,8 +50,19 @@ let package = Package(
             path: "Sources/Shared/Transport"),
         .target(
             name: "IIIWorker",
-            dependencies: ["IIIProtocol", "IIITransport", nioCore, nioPosix, nioHTTP1, logging],
+            dependencies: ["IIIProtocol", "IIITransport", nioCore, nioPosix, nioHTTP1, logging, lifecycle],
             path: "Sources/Shared/WorkerSession"),
+        .target(name: "IIIStorage", dependencies: ["CSQLite", "IIIProtocol", logging], path: "Sources/Shared/Storage"),
+        .target(
+            name: "IIIRedis", dependencies: ["CHiredis", "IIIProtocol", "IIICrypto", "IIITLS", nioCore, nioPosix, logging],
+            path: "Sources/Shared/Redis"),
+        .target(
+            name: "IIIServer",
+            dependencies: ["IIIProtocol", "IIICrypto", "IIITLS", "IIITransport", nioCore, nioPosix, nioHTTP1, logging],
+            path: "Sources/Shared/Server"),
+        .target(
+            name: "IIITestSupport", dependencies: ["IIIProtocol", "IIITransport", "IIIWorker", "IIIEngine", nioCore, nioPosix, logging],
+            path: "Sources/Shared/TestSupport"),
 
         // iii-core
         .target(name: "CSupervision", path: "Sources/iii-core/CSupervision"),
@@ -100,6 +120,10 @@ let package = Package(
         .testTarget(
             name: "HTTPFunctionsTests", dependencies: ["IIIHTTPFunctions", "IIICrypto", "IIIProtocol", nioPosix],
             path: "Tests/HTTPFunctionsTests"),
+        .testTarget(name: "StorageTests", dependencies: ["IIIStorage"], path: "Tests/StorageTests"),
+        .testTarget(name: "RedisTests", dependencies: ["IIIRedis", nioPosix], path: "Tests/RedisTests"),
+        .testTarget(name: "ServerTests", dependencies: ["IIIServer", nioEmbedded, nioPosix], path: "Tests/ServerTests"),
+        .testTarget(name: "TelemetryTests", dependencies: ["IIITelemetry"], path: "Tests/TelemetryTests"),
         .testTarget(name: "ArchitectureTests", path: "Tests/ArchitectureTests"),
     ],
     swiftLanguageModes: [.v6]

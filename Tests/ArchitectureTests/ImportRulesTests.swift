@@ -14,6 +14,10 @@ import Testing
         "Shared/Configuration": ["IIIProtocol"],
         "Shared/Transport": ["IIIProtocol", "IIICrypto"],
         "Shared/WorkerSession": ["IIIProtocol", "IIITransport"],
+        "Shared/Storage": ["IIIProtocol"],
+        "Shared/Redis": ["IIIProtocol", "IIICrypto", "IIITLS"],
+        "Shared/Server": ["IIIProtocol", "IIICrypto", "IIITLS", "IIITransport"],
+        "Shared/TestSupport": ["IIIProtocol", "IIITransport", "IIIWorker", "IIIEngine"],
         "iii-core/Engine": ["IIIProtocol", "IIITransport", "IIICrypto", "IIITelemetry"],
         "iii-core/Supervision": ["IIIProtocol", "IIIConfiguration", "IIITelemetry"],
         "iii-core/Command": [

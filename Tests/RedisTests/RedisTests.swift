@@ -1,0 +1,6 @@
+import Testing
+
+@testable import IIIRedis
+
+@Suite struct RedisTests {
+}

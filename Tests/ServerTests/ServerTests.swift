@@ -1,0 +1,6 @@
+import Testing
+
+@testable import IIIServer
+
+@Suite struct ServerTests {
+}

@@ -1,0 +1,6 @@
+import Testing
+
+@testable import IIIStorage
+
+@Suite struct StorageTests {
+}
