@@ -46,19 +46,19 @@ let package = Package(
             name: "IIIConfiguration", dependencies: ["IIIProtocol", .product(name: "Yams", package: "Yams")],
             path: "Sources/Shared/Configuration"),
         .target(
-            name: "IIITransport", dependencies: ["IIIProtocol", "IIICrypto", nioCore, nioPosix, nioHTTP1, logging],
+            name: "IIITransport", dependencies: ["IIIProtocol", "IIICrypto", "IIITelemetry", nioCore, nioPosix, nioHTTP1, logging],
             path: "Sources/Shared/Transport"),
         .target(
             name: "IIIWorker",
-            dependencies: ["IIIProtocol", "IIITransport", nioCore, nioPosix, nioHTTP1, logging, lifecycle],
+            dependencies: ["IIIProtocol", "IIITelemetry", "IIITransport", nioCore, nioPosix, nioHTTP1, logging, lifecycle],
             path: "Sources/Shared/WorkerSession"),
-        .target(name: "IIIStorage", dependencies: ["CSQLite", "IIIProtocol", logging], path: "Sources/Shared/Storage"),
+        .target(name: "IIIStorage", dependencies: ["CSQLite", "IIIProtocol", "IIITelemetry", logging], path: "Sources/Shared/Storage"),
         .target(
-            name: "IIIRedis", dependencies: ["CHiredis", "IIIProtocol", "IIICrypto", "IIITLS", nioCore, nioPosix, logging],
+            name: "IIIRedis", dependencies: ["CHiredis", "IIIProtocol", "IIICrypto", "IIITLS", "IIITelemetry", nioCore, nioPosix, logging],
             path: "Sources/Shared/Redis"),
         .target(
             name: "IIIServer",
-            dependencies: ["IIIProtocol", "IIICrypto", "IIITLS", "IIITransport", nioCore, nioPosix, nioHTTP1, logging],
+            dependencies: ["IIIProtocol", "IIICrypto", "IIITLS", "IIITelemetry", "IIITransport", nioCore, nioPosix, nioHTTP1, logging],
             path: "Sources/Shared/Server"),
         .target(
             name: "IIITestSupport", dependencies: ["IIIProtocol", "IIITransport", "IIIWorker", "IIIEngine", nioCore, nioPosix, logging],
@@ -91,7 +91,8 @@ let package = Package(
             path: "Sources/iii-http/Gateway"),
         .target(
             name: "IIIHTTPFunctions",
-            dependencies: ["CCurl", "IIIProtocol", "IIIWorker", "IIICrypto", nioCore, nioPosix, logging], path: "Sources/iii-http/Outbound"),
+            dependencies: ["CCurl", "IIIProtocol", "IIIWorker", "IIICrypto", "IIITelemetry", nioCore, nioPosix, logging],
+            path: "Sources/iii-http/Outbound"),
         .executableTarget(
             name: "iii-http", dependencies: ["IIIHTTPGateway", "IIIHTTPFunctions", "IIIWorker", "IIITelemetry", argumentParser, logging],
             path: "Sources/iii-http/Command"),
