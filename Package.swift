@@ -9,6 +9,7 @@ let nioEmbedded: Target.Dependency = .product(name: "NIOEmbedded", package: "swi
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let metrics: Target.Dependency = .product(name: "CoreMetrics", package: "swift-metrics")
 let tracing: Target.Dependency = .product(name: "Tracing", package: "swift-distributed-tracing")
+let instrumentation: Target.Dependency = .product(name: "Instrumentation", package: "swift-distributed-tracing")
 let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
 let argumentParser: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
 
@@ -41,7 +42,9 @@ let package = Package(
         .target(name: "IIIProtocol", path: "Sources/Shared/Protocol"),
         .target(name: "IIICrypto", dependencies: ["COpenSSL"], path: "Sources/Shared/Crypto"),
         .target(name: "IIITLS", dependencies: ["COpenSSL", nioCore], path: "Sources/Shared/TLS"),
-        .target(name: "IIITelemetry", dependencies: ["IIIProtocol", logging, metrics, tracing], path: "Sources/Shared/Telemetry"),
+        .target(
+            name: "IIITelemetry", dependencies: ["IIIProtocol", logging, metrics, tracing, instrumentation],
+            path: "Sources/Shared/Telemetry"),
         .target(
             name: "IIIConfiguration", dependencies: ["IIIProtocol", .product(name: "Yams", package: "Yams")],
             path: "Sources/Shared/Configuration"),
@@ -124,7 +127,7 @@ let package = Package(
         .testTarget(name: "StorageTests", dependencies: ["IIIStorage"], path: "Tests/StorageTests"),
         .testTarget(name: "RedisTests", dependencies: ["IIIRedis", nioPosix], path: "Tests/RedisTests"),
         .testTarget(name: "ServerTests", dependencies: ["IIIServer", nioEmbedded, nioPosix], path: "Tests/ServerTests"),
-        .testTarget(name: "TelemetryTests", dependencies: ["IIITelemetry"], path: "Tests/TelemetryTests"),
+        .testTarget(name: "TelemetryTests", dependencies: ["IIITelemetry", metrics, tracing], path: "Tests/TelemetryTests"),
         .testTarget(name: "ArchitectureTests", path: "Tests/ArchitectureTests"),
     ],
     swiftLanguageModes: [.v6]

@@ -175,7 +175,7 @@ def test_fleet_can_be_listed_restarted_stopped_and_started(core):
         assert "nobody" in builtin.error_of("core::fleet::restart", {"name": "nobody"})["message"]
         assert builtin.error_of("core::fleet::restart", {})["message"]
         lines = builtin.call("core::fleet::logs", {"name": "iii-http", "count": 5})
-        assert any("API listening" in line["line"] for line in lines)
+        assert any("API listening" in line["fields"]["message"] for line in lines)
 
 
 # What built-ins may do

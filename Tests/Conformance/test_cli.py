@@ -323,7 +323,7 @@ def test_logs_show_the_last_lines_of_all_or_some(tmp_path):
         assert "API listening" in everything and "line 1\n" in everything and "iii-core ready" in everything
         assert "line 1\n" not in fleet.cli("logs", "iii-http", "-n", "1000").stdout
         rows = [json.loads(line) for line in fleet.cli("logs", "iii-exec", "-n", "2", "--json").stdout.splitlines() if line]
-        assert [(row["name"], row["stream"], row["line"]) for row in rows] == [("iii-exec", "stdout", "line 49"), ("iii-exec", "stdout", "line 50")]
+        assert [(row["target"], row["fields"]["stream"], row["fields"]["message"]) for row in rows] == [("iii-exec", "stdout", "line 49"), ("iii-exec", "stdout", "line 50")]
 
 
 def test_logs_follow_goes_on_and_ends_with_the_engine(tmp_path):
@@ -348,13 +348,16 @@ def test_console_lines_carry_time_name_and_no_colour(tmp_path):
         assert "\x1b" not in fleet.output()
 
 
-def test_json_console_has_one_object_per_line(tmp_path):
-    workers = [{"name": "iii-exec", "config": {"exec": ["echo plain; echo '{\"a\": 1}'; exec sleep 1000"]}}]
-    with running(tmp_path, workers=workers, args=["--log-format", "json"]) as fleet:
-        wait_for(lambda: '"a"' in fleet.output(), "written")
-        rows = [json.loads(line) for line in fleet.output().splitlines() if line.startswith("{")]
-        mine = [row["line"] for row in rows if row["name"] == "iii-exec"]
-        assert mine == ["plain", {"a": 1}]
+def test_json_console_has_one_record_per_line(tmp_path):
+    workers = [{"name": "iii-exec", "config": {"exec": ["echo plain; echo '{\"a\": 1, \"msg\": \"own\"}'; printf '\\033]0;x\\007\\n'; exec sleep 1000"]}}]
+    with running(tmp_path, http={}, workers=workers, args=["--log-format", "json"]) as fleet:
+        wait_for(lambda: '"a"' in fleet.output() and "0;x" in fleet.output(), "written")
+        rows = [json.loads(line) for line in fleet.output().splitlines()]
+        assert all(set(row) == {"timestamp", "level", "fields", "target"} and "message" in row["fields"] for row in rows)
+        mine = [row["fields"] for row in rows if row["target"] == "iii-exec"]
+        assert [fields["message"] for fields in mine] == ["plain", "own", "\x1b]0;x\x07"] and mine[1]["a"] == 1
+        listening = next(row for row in rows if row["target"] == "iii-http" and "API listening" in row["fields"]["message"])
+        assert listening["level"] == "INFO"
 
 
 # Safety

@@ -38,10 +38,27 @@ import Testing
         #expect(LogLine(time: 0, name: "a", pid: 1, stream: .standardError, rawText: "<x>").priority == nil)
     }
 
-    @Test func aJSONLineIsEmbedded() {
-        let line = LogLine(time: 0, name: "a", pid: 1, stream: .standardOutput, rawText: #"{"b":1}"#)
-        #expect(line.json["line"] == ["b": 1])
-        #expect(LogLine(time: 0, name: "a", pid: 1, stream: .standardOutput, rawText: "{x").json["line"] == "{x")
+    @Test(
+        arguments: [
+            ("plain", "INFO", ["message": "plain"]), ("<4>careful", "WARN", ["message": "careful"]), ("{x", "INFO", ["message": "{x"]),
+            (#"{"b":1,"msg":"hi","level":"error"}"#, "ERROR", ["b": 1, "msg": "hi", "level": "error", "message": "hi"]),
+            (
+                #"<3>{"timestamp":"t","level":"ERROR","fields":{"message":"no","code":"c"},"target":"x"}"#, "ERROR",
+                ["message": "no", "code": "c"]
+            ),
+        ] as [(String, String, [String: JSONValue])])
+    func everyLineBecomesARecord(text: String, level: String, fields: [String: JSONValue]) {
+        let record = LogLine(time: 0, name: "a", pid: 1, stream: .standardOutput, rawText: text).json
+        #expect(record["level"] == .string(level) && record["target"] == "a" && record["timestamp"]?.string != nil)
+        #expect(record["fields"] == .object(fields.merging(["pid": 1, "stream": "stdout"]) { $1 }))
+    }
+
+    @Test func aTerminalIsDrivenByNobodyButUs() {
+        let line = LogLine(
+            time: 0, name: "a", pid: 1, stream: .standardOutput, rawText: "\u{1B}[31mred\u{1B}[0m\u{7}\u{1B}]0;title\u{7}\u{9B}2J\r")
+        #expect(line.console(width: 1, colour: nil, isJournal: false).hasSuffix(#"| \x1b[31mred\x1b[0m\x07\x1b]0;title\x07\x9b2J\r"#))
+        #expect(
+            line.console(width: 1, colour: 31, isJournal: false).hasSuffix("| \u{1B}[31mred\u{1B}[0m" + #"\x07\x1b]0;title\x07\x9b2J\r"#))
     }
 
     @Test func theRingKeepsTheLatest() {

@@ -68,7 +68,7 @@ import Testing
         #expect(
             builtIn == [
                 "III_BUILTIN_ROLE=http", "III_BUILTIN_TOKEN=secret", "III_ENGINE_PID=7", "III_ENGINE_URL=ws://e", "III_LIFELINE_FD=4",
-                "III_LOG_STREAM=core", "III_URL=ws://e", "III_WORKER_NAME=iii-http", "LISTEN_FDNAMES=http", "LISTEN_FDS=1",
+                "III_LOG_STREAM=text", "III_URL=ws://e", "III_WORKER_NAME=iii-http", "LISTEN_FDNAMES=http", "LISTEN_FDS=1",
                 "LISTEN_PID=\(ChildEnvironment.pidPlaceholder)", "MINE=1", "PATH=/bin",
             ])
         let user = environment.variables(for: plan.children[1], token: nil, listenerName: nil)

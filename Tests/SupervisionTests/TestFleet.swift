@@ -102,7 +102,7 @@ final class TestFleet: Sendable {
         guard case .success(let value) = await supervisor.perform(.logs(names: [name], count: 10000, since: nil, follow: false)) else {
             return []
         }
-        return (value.array ?? []).compactMap { $0["line"]?.string }
+        return (value.array ?? []).compactMap { $0["fields"]?["message"]?.string }
     }
 
     func write(_ text: String, to name: String) throws {

@@ -132,7 +132,7 @@ final class Assembly: @unchecked Sendable {
     /// The engine logs through the supervisor's multiplexer, so that no blocked console can hold up the event loop.
     private func bootstrapLog() {
         let filter = LogFilter(parsing: plan.configuration.logLevel) ?? LogFilter()
-        let target = ConsoleLogHandler.Target(format: .text, isJournal: true) { [supervisor] line in
+        let target = ConsoleLogHandler.Target(format: style.format, isJournal: true) { [supervisor] line in
             let text = String(decoding: line, as: UTF8.self).trimmingSuffix(while: \.isNewline)
             guard let running = supervisor.withLockedValue({ $0 }), text.hasPrefix("<"), let end = text.firstIndex(of: ">") else {
                 return ControlCommands.write(String(text.hasPrefix("<") ? text.dropFirst(3) : text), to: 2)

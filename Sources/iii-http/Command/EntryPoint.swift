@@ -30,8 +30,7 @@ struct EntryPoint: ParsableCommand {
     var role: String?
 
     func run() throws {
-        let level = getenv("III_LOG_LEVEL").map { String(cString: $0) }
-        TelemetryLog.bootstrap(filter: level.flatMap { LogFilter(parsing: $0) } ?? LogFilter(), format: .text)
+        TelemetryLog.bootstrapFromEnvironment()
         // A client that has gone shows as an error of its own write, never as a signal.
         signal(SIGPIPE, SIG_IGN)
         let role = role ?? getenv("III_BUILTIN_ROLE").map { String(cString: $0) } ?? HTTPGateway.role

@@ -58,10 +58,9 @@ package struct ControlCommands: Sendable {
         return guarded { () throws(FleetError) in
             do throws(FleetError) {
                 _ = try client.call(.logs(names: names, count: count, since: oldest, follow: follow)) { line in
-                    if json { return output(line.text) }
-                    let text = line["line"].map { $0.string ?? $0.text } ?? ""
-                    let time = line["ts"]?.string.map { String($0.dropFirst(11).prefix(12)) } ?? ""
-                    output("\(time) \(line["name"]?.string ?? "") | \(text)")
+                    if json { return output(String(decoding: LogText.json(line), as: UTF8.self)) }
+                    let time = line["timestamp"]?.string.map { String($0.dropFirst(11).prefix(12)) } ?? ""
+                    output("\(time) \(line["target"]?.string ?? "") | \(LogText.singleLine(LogLine.text(of: line)))")
                 }
             } catch {
                 // Followed to the end: the engine has stopped.

@@ -31,29 +31,52 @@ package struct LogLine: Sendable, Equatable {
         }
     }
 
-    /// The JSON form of spec §29.8; a line that is a JSON object itself is embedded, not quoted.
+    /// The record of docs/reference/log.md: `timestamp`, `level`, `fields`, `target`.
+    ///
+    /// A plain line is the message. A line that is such a record keeps its fields; another JSON object becomes the fields, with its
+    /// own `message` (or `msg`) and `level` where it has them. `target` is always the entry that wrote it.
     package var json: JSONValue {
-        var members: [String: JSONValue] = [
-            "ts": .string(LogTimestamp.rfc3339(time)), "name": .string(name), "pid": .integer(Int64(pid)),
-            "stream": .string(stream.rawValue),
-            "line": .string(text),
+        var fields: [String: JSONValue] = [:]
+        var own: JSONValue?
+        if text.hasPrefix("{"), case .object(let members)? = try? JSONValue(parsing: text) {
+            own = .object(members)
+            if let record = members["fields"]?.object, members["level"]?.string != nil {
+                fields = record
+            } else {
+                fields = members
+                if fields["message"] == nil { fields["message"] = members["msg"] ?? "" }
+            }
+        } else {
+            fields["message"] = .string(text)
+        }
+        fields["pid"] = .integer(Int64(pid))
+        fields["stream"] = .string(stream.rawValue)
+        let level = own?["level"]?.string.flatMap { LogFilter.level(named: $0)?.word } ?? level
+        return [
+            "timestamp": own?["timestamp"]?.string.map(JSONValue.string) ?? .string(LogTimestamp.rfc3339(time)), "level": .string(level),
+            "fields": .object(fields), "target": .string(name),
         ]
-        if let level { members["level"] = .string(level) }
-        if text.hasPrefix("{"), let embedded = try? JSONValue(parsing: text) { members["line"] = embedded }
-        return .object(members)
+    }
+
+    /// The text a person reads of a record: the message, then the other fields.
+    package static func text(of record: JSONValue) -> String {
+        var fields = record["fields"]?.object ?? [:]
+        for hidden in ["pid", "stream"] { fields[hidden] = nil }
+        var text = fields.removeValue(forKey: "message").map { $0.string ?? $0.text } ?? ""
+        for (key, value) in fields.sorted(by: { $0.key < $1.key }) { text += " \(key)=\(LogText.quoted(value.string ?? value.text))" }
+        return text
     }
 
     private static let words = [7: "DEBUG ", 6: "INFO  ", 5: "NOTE  ", 4: "WARN  ", 3: "ERROR ", 2: "CRIT  "]
 
-    private var level: String? {
+    private var level: String {
         switch priority {
-        case nil: nil
-        case 7?: "debug"
-        case 6?: "info"
-        case 5?: "notice"
-        case 4?: "warning"
-        case 3?: "error"
-        default: "critical"
+        case nil, 6?: "INFO"
+        case 7?: "DEBUG"
+        case 5?: "NOTICE"
+        case 4?: "WARN"
+        case 3?: "ERROR"
+        default: "FATAL"
         }
     }
 
@@ -67,6 +90,7 @@ package struct LogLine: Sendable, Equatable {
         let padded = name + String(repeating: " ", count: max(0, width - name.utf8.count))
         let mark = stream == .standardError && priority == nil ? "!" : "|"
         let word = priority.map { Self.words[min(max($0, 2), 7)] ?? "" } ?? ""
+        let text = LogText.singleLine(text, keepsColour: colour != nil)
         if isJournal { return "<\(priority ?? 6)>\(name) \(mark) \(text)" }
         let named = colour.map { "\u{1B}[\($0)m\(padded)\u{1B}[0m" } ?? padded
         return "\(LogTimestamp.console(time)) \(named) \(mark) \(word)\(text)"

@@ -1,7 +1,7 @@
 import IIIConfiguration
 import IIITelemetry
 
-/// Collects the lines of all children: to the console, to a ring per child, to whoever follows (spec §29.8).
+/// Collects the lines of all children: to the console, to a ring per child, to whoever follows (docs/reference/log.md).
 ///
 /// Belongs to the supervisor's thread. Nothing here blocks: the console has a thread and a bounded queue of its own.
 package final class LogMultiplexer {
@@ -115,7 +115,7 @@ package final class LogMultiplexer {
         rings[line.name, default: LogRing()].append(line)
         if let console {
             switch style.format {
-            case .json: console.write(line.json.text)
+            case .json: console.write(LogText.json(line.json) + [UInt8(ascii: "\n")])
             case .text:
                 let colour = style.usesColour ? Self.colour(of: line.name) : nil
                 console.write(line.console(width: width, colour: colour, isJournal: style.isJournal))

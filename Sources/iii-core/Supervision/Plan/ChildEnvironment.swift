@@ -1,14 +1,19 @@
+import IIITelemetry
+
 /// The environment a child starts with (spec §29.7).
 package struct ChildEnvironment: Sendable {
     /// What the core was started with.
     package var inherited: [String: String]
     package var engineURL: String
     package var enginePID: Int32
+    /// How built-ins write their log, so that records keep their fields on a JSON console.
+    package var logFormat: LogFormat
 
-    package init(inherited: [String: String], engineURL: String, enginePID: Int32) {
+    package init(inherited: [String: String], engineURL: String, enginePID: Int32, logFormat: LogFormat = .text) {
         self.inherited = inherited
         self.engineURL = engineURL
         self.enginePID = enginePID
+        self.logFormat = logFormat
     }
 
     /// Marks the place the spawn shim overwrites with the child's pid.
@@ -33,7 +38,7 @@ package struct ChildEnvironment: Sendable {
             variables["III_BUILTIN_TOKEN"] = token
             variables["III_BUILTIN_ROLE"] = child.role
             // The multiplexer stamps and names each line, so a built-in need not.
-            variables["III_LOG_STREAM"] = "core"
+            variables["III_LOG_STREAM"] = logFormat.rawValue
         }
         if let listenerName {
             variables["LISTEN_FDS"] = "1"

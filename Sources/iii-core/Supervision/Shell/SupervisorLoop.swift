@@ -48,7 +48,8 @@ final class SupervisorLoop: @unchecked Sendable {
         if let path = options.controlSocketPath { control = try ControlServer(path: path) } else { control = nil }
         console = options.consoleDescriptor.map { ConsoleWriter(descriptor: $0) }
         logs = LogMultiplexer(console: console, style: options.logStyle, pid: getpid())
-        environment = ChildEnvironment(inherited: options.environment, engineURL: options.engineURL, enginePID: getpid())
+        environment = ChildEnvironment(
+            inherited: options.environment, engineURL: options.engineURL, enginePID: getpid(), logFormat: options.logStyle.format)
         enginePort = options.enginePort
         fleet = FleetMachine(seed: UInt64(truncatingIfNeeded: LogTimestamp.nowNanoseconds()))
     }

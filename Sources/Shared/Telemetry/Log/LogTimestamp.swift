@@ -9,6 +9,9 @@ package enum LogTimestamp {
         return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
     }
 
+    /// The same for telemetry, whose times are unsigned; a clock before 1970 reads as 0.
+    static func nowNanosecondsUnsigned() -> UInt64 { UInt64(max(0, nowNanoseconds())) }
+
     /// `HH:MM:SS.mmm` in local time, the form a person reads on a console.
     package static func console(_ nanoseconds: Int64) -> String {
         var seconds = time_t(nanoseconds / 1_000_000_000)

@@ -24,6 +24,16 @@ package enum TelemetryLog {
         }
     }
 
+    /// For built-ins and other processes that the core supervises: level from `III_LOG_LEVEL`; lines as the core's log multiplexer
+    /// wants them (`III_LOG_STREAM`: `text` or `json`), else text for a person, or for the journal.
+    package static func bootstrapFromEnvironment() {
+        let level = getenv("III_LOG_LEVEL").flatMap { LogFilter(parsing: String(cString: $0)) } ?? LogFilter()
+        let stream = getenv("III_LOG_STREAM").map { String(cString: $0) }
+        let target = ConsoleLogHandler.Target.descriptor(
+            Stream.standardError.rawValue, format: stream == "json" ? .json : .text, isJournal: isJournal)
+        bootstrap(filter: level, target: target)
+    }
+
     /// Whether somebody else stamps the lines: the systemd journal, or the core's log multiplexer.
     package static var isJournal: Bool { getenv("JOURNAL_STREAM") != nil || getenv("III_LOG_STREAM") != nil }
 }

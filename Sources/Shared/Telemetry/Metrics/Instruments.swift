@@ -1,0 +1,75 @@
+import Synchronization
+
+/// Counts what happens. One relaxed atomic addition.
+public final class CounterInstrument: Sendable {
+    private let count = Atomic<Int64>(0)
+
+    public init() {}
+
+    public var value: Int64 { count.load(ordering: .relaxed) }
+
+    /// Negative amounts are ignored: a counter only grows.
+    public func add(_ amount: Int64 = 1) {
+        if amount > 0 { count.wrappingAdd(amount, ordering: .relaxed) }
+    }
+}
+
+/// Says how something stands.
+public final class GaugeInstrument: Sendable {
+    private let bits = Atomic<UInt64>(0)
+
+    public init() {}
+
+    public var value: Double { Double(bitPattern: bits.load(ordering: .relaxed)) }
+
+    public func set(_ value: Double) { bits.store(value.bitPattern, ordering: .relaxed) }
+    public func set(_ value: Int) { set(Double(value)) }
+
+    public func add(_ amount: Double) {
+        var old = bits.load(ordering: .relaxed)
+        while true {
+            let new = (Double(bitPattern: old) + amount).bitPattern
+            let (exchanged, original) = bits.weakCompareExchange(expected: old, desired: new, ordering: .relaxed)
+            if exchanged { return }
+            old = original
+        }
+    }
+}
+
+/// How values are spread over ranges with fixed bounds.
+public final class HistogramInstrument: Sendable {
+    /// Upper limits for durations in seconds.
+    public static let secondsBounds: [Double] = [
+        0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
+    ]
+
+    private struct State {
+        var counts: [UInt64]
+        var sum = 0.0
+    }
+
+    public let bounds: [Double]
+    private let state: Mutex<State>
+
+    public init(bounds: [Double] = HistogramInstrument.secondsBounds) {
+        self.bounds = bounds
+        state = Mutex(State(counts: Array(repeating: 0, count: bounds.count + 1)))
+    }
+
+    /// What is not a number is ignored.
+    public func record(_ value: Double) {
+        guard !value.isNaN else { return }
+        let index = bounds.firstIndex { value <= $0 } ?? bounds.count
+        state.withLock {
+            $0.counts[index] += 1
+            $0.sum += value
+        }
+    }
+
+    public func record(_ duration: Duration) {
+        let (seconds, attoseconds) = duration.components
+        record(Double(seconds) + Double(attoseconds) * 1e-18)
+    }
+
+    var value: MetricFamily.Value { state.withLock { .histogram(bounds: bounds, counts: $0.counts, sum: $0.sum) } }
+}

@@ -1,6 +1,0 @@
-import Testing
-
-@testable import IIITelemetry
-
-@Suite struct TelemetryTests {
-}
