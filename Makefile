@@ -21,6 +21,18 @@ test: ## everything but soak and benchmarks
 	@scripts/install-packages build test
 	@scripts/test
 
+test-swift: ## unit tests only
+	@scripts/install-packages build test
+	@scripts/test units
+
+test-conformance: ## wire conformance and end to end only, with real processes
+	@scripts/install-packages build test
+	@scripts/test release conformance
+
+test-sdk: ## the official SDK suites only
+	@scripts/install-packages build test
+	@scripts/test release sdk
+
 soak: build ## an hour of kills and load; stops by itself
 	@scripts/install-packages build test
 	.cache/venv/bin/python Tests/Conformance/soak.py --minutes 60
@@ -37,3 +49,6 @@ format: ## format all Swift sources
 
 lint: ## fail on sources that are not formatted
 	swift format lint --strict -r Package.swift Sources Tests examples benchmarks
+
+clean-cache: ## remove the Python environments and downloaded SDK suites; they are made anew when needed
+	rm -rf .cache

@@ -7,7 +7,8 @@ import Testing
     private static let documents = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"]
 
     private static func allDocuments() throws -> [URL] {
-        let docs = try FileManager.default.contentsOfDirectory(at: root.appending(path: "docs"), includingPropertiesForKeys: nil)
+        let docs = (FileManager.default.enumerator(at: root.appending(path: "docs"), includingPropertiesForKeys: nil)?.allObjects ?? [])
+            .compactMap { $0 as? URL }
         return documents.map { root.appending(path: $0) } + docs.filter { $0.pathExtension == "md" }
     }
 
@@ -36,6 +37,20 @@ import Testing
                 let path = Self.root.appending(path: String(match.output.1)).path
                 #expect(FileManager.default.fileExists(atPath: path), "\(document.lastPathComponent) names \(match.output.1)")
             }
+        }
+    }
+
+    /// A target that is declared without a rule ends with 0 and has done nothing.
+    @Test func everyDeclaredTargetHasARule() throws {
+        let makefile = try String(contentsOf: Self.root.appending(path: "Makefile"), encoding: .utf8)
+        let declared = makefile.split(separator: "\n").filter { $0.hasPrefix(".PHONY:") }.flatMap { $0.split(separator: " ").dropFirst() }
+        #expect(declared.count > 5)
+        for target in declared {
+            let rule = try Regex("(?m)^\(target):.*\\n\\t\\S")
+            #expect(makefile.contains(rule), "'make \(target)' has no recipe")
+        }
+        for match in makefile.matches(of: /(?m)^([a-z-]+):/) {
+            #expect(declared.contains(match.output.1), "'\(match.output.1)' is missing in .PHONY")
         }
     }
 
