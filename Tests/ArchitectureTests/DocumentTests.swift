@@ -40,6 +40,11 @@ import Testing
         }
     }
 
+    @Test func theReadmeShowsTheExampleAsItIs() throws {
+        let example = try String(contentsOf: Self.root.appending(path: "examples/hello/EntryPoint.swift"), encoding: .utf8)
+        #expect(try String(contentsOf: Self.root.appending(path: "README.md"), encoding: .utf8).contains("```swift\n\(example)```"))
+    }
+
     /// A target that is declared without a rule ends with 0 and has done nothing.
     @Test func everyDeclaredTargetHasARule() throws {
         let makefile = try String(contentsOf: Self.root.appending(path: "Makefile"), encoding: .utf8)

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from wire import wait_for
+from wire import fleet, wait_for
 
 
 def test_functions_list(wires):
@@ -166,3 +166,24 @@ def test_functions_available(wires):
         assert "engine::functions::list" in ids
         if "e::fresh" in ids:
             break
+
+
+def test_a_replica_that_takes_over_many_functions_is_one_line():
+    with fleet() as it:
+        for worker in (it.connect(), it.connect()):
+            for n in range(300):
+                worker.register(f"many::f{n}")
+            worker.sync()
+        wait_for(lambda: "functions moved to a newer worker" in it.output(), "the move is reported")
+        lines = [line for line in it.output().splitlines() if "function_moved" in line]
+        assert len(lines) == 1 and "functions=300" in lines[0]
+
+
+def test_newer_listings_of_trigger_types_are_short(wires):
+    provider, newer = wires(), wires()
+    provider.register_type("x::t", trigger_request_format={"type": "object"})
+    provider.sync()
+    newer.call("engine::workers::register", {"runtime": "python", "version": "0.25.0", "pid": 1})
+    row = next(row for row in newer.call("engine::triggers::list", {})["triggers"] if row["id"] == "x::t")
+    assert set(row) == {"id", "namespace", "worker_name", "description"}
+    assert newer.call("engine::triggers::info", {"id": "x::t"})["configuration_schema"] == {"type": "object"}

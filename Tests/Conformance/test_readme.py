@@ -44,12 +44,21 @@ def test_the_printed_command_works_and_a_killed_builtin_comes_back(up):
     command = re.search(r"^    (curl .*)$", up.output(), re.M).group(1)
     assert "you" in subprocess.run(command, shell=True, check=True, capture_output=True, text=True).stdout
     first = fleet_table(up)["iii-http"]["pid"]
-    os.kill(first, signal.SIGKILL)
+    # The README's own line, with the directory of the executables in place of the one it names.
+    line = re.search(r"^kill -9 .*$", (ROOT / "README.md").read_text(), re.M).group(0)
+    subprocess.run(line.replace(".build/release", str(BIN)), shell=True, check=True, cwd=ROOT, env=up.environment)
     wait_for(lambda: fleet_table(up)["iii-http"].get("pid") not in (None, first), "iii-http runs again")
     assert "you" in subprocess.run(f"{command} --retry 5 --retry-connrefused", shell=True, check=True, capture_output=True, text=True).stdout
     up.send_signal(signal.SIGTERM)
     assert up.wait(20) == 0
     assert not alive(first)
+
+
+def test_the_readme_calls_the_example_from_the_command_line(up):
+    command = re.search(r"`\.build/release/(iii-core trigger hello::greet)`", (ROOT / "README.md").read_text()).group(1)
+    port = ["--port", up.environment["III_PORT"]]
+    answer = subprocess.run([BIN / command.split()[0], *command.split()[1:], *port], check=True, capture_output=True, cwd=ROOT, env=up.environment)
+    assert json.loads(answer.stdout) == {"body": {"message": "Hello, world!"}, "status_code": 200}
 
 
 def test_the_python_example_joins_the_fleet(up):

@@ -1,5 +1,6 @@
 import Glibc
 import IIIProtocol
+import IIITelemetry
 import IIITransport
 import Logging
 import NIOCore
@@ -63,6 +64,8 @@ package final class Engine: @unchecked Sendable {
     package var entryConfigurations: [String: JSONValue] = [:]
     /// Answers of providers that `engine::register_trigger` waits for, by trigger id.
     var awaitedTriggers: [String: (InvocationError?) -> Void] = [:]
+    /// Functions that a worker has taken over from others within the last second: the first, and how many.
+    private var movedFunctions: [UUIDBits: (first: FunctionKey, count: Int)] = [:]
     private var isDraining = false
     private var listeners: [any Channel] = []
     private var sweep: RepeatedTask?
@@ -209,13 +212,31 @@ package final class Engine: @unchecked Sendable {
             announcements.functionReplaced(key)
         case .tookOver:
             announcements.functionReplaced(key)
-            logger.warning(
-                "a function moved to a newer worker", metadata: ["function": .string(key.id), "worker": .string(worker.id.text)])
+            functionMoved(key, to: worker)
         case .refused, .limitReached:
             refused(key, worker, outcome)
             return false
         }
         return true
+    }
+
+    /// A replica takes over a predecessor's functions one by one: one line says so for all that move within a second. Where calls
+    /// are shared among replicas nothing has moved.
+    private func functionMoved(_ key: FunctionKey, to worker: Worker) {
+        guard (registry.functions.lookup(key)?.current?.policy ?? options.invocationPolicy) == .latest else { return }
+        let isFirst = movedFunctions[worker.id] == nil
+        movedFunctions[worker.id, default: (key, 0)].count += 1
+        guard isFirst else { return }
+        let id = worker.id
+        eventLoop.scheduleTask(in: .seconds(1)) { [self] in
+            guard let (first, count) = movedFunctions.removeValue(forKey: id) else { return }
+            logger.warning(
+                .functionMoved, "functions moved to a newer worker",
+                metadata: [
+                    "functions": "\(count)", "first": .string(first.id), "worker": .string(id.text),
+                    "name": "\(registry.workers[id]?.metadata.name ?? "")",
+                ])
+        }
     }
 
     func unregisterFunction(_ key: FunctionKey, from worker: Worker) {

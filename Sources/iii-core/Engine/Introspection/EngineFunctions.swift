@@ -160,7 +160,9 @@ extension Engine {
             )
             answer.set(
                 "trigger_types",
-                rows: worker.triggerTypeIDs.map(\.id).sorted().compactMap { registry.triggers[type: $0] }.map(triggerTypeRow))
+                rows: worker.triggerTypeIDs.map(\.id).sorted().compactMap { registry.triggers[type: $0] }.map {
+                    triggerTypeRow($0, .listed)
+                })
             answer.set(
                 "registered_triggers",
                 rows: registry.triggers.allTriggers.filter { $0.owner === worker && !$0.isRejected }.map(registeredTriggerRow))
@@ -190,7 +192,7 @@ extension Engine {
             guard !rejects(call, "engine::triggers::list", bools: ["include_internal"]) else { return }
             let includeInternal = call.input["include_internal"]?.bool ?? false
             if let version = call.caller?.metadata.sdkVersion, version >= (0, 21), call.caller?.isPrivileged == false {
-                return call.reply(.success(rows("triggers", visibleTypes(includeInternal).map(triggerTypeRow))))
+                return call.reply(.success(rows("triggers", visibleTypes(includeInternal).map { triggerTypeRow($0, .summary) })))
             }
             let triggers = registry.triggers.allTriggers.filter { !$0.isRejected && (includeInternal || !isInternal($0.functionID)) }
             call.reply(.success(rows("triggers", triggers.map(triggerRow))))
@@ -198,12 +200,12 @@ extension Engine {
         add("engine::trigger-types::list", "Lists trigger types") { [self] call in
             guard !rejects(call, "engine::trigger-types::list", bools: ["include_internal"]) else { return }
             let types = visibleTypes(call.input["include_internal"]?.bool ?? false)
-            call.reply(.success(rows("trigger_types", types.map(triggerTypeRow))))
+            call.reply(.success(rows("trigger_types", types.map { triggerTypeRow($0, .listed) })))
         }
         add("engine::triggers::info", "Describes one trigger type") { [self] call in
             guard let id = call.input["id"]?.string else { return call.fail(.invalidArguments, "'id' is missing") }
             guard let type = registry.triggers[type: id] else { return call.fail(.notFound, "Trigger type \(id) not found") }
-            call.reply(.success(triggerTypeRow(type)))
+            call.reply(.success(triggerTypeRow(type, .detailed)))
         }
         add("engine::registered-triggers::list", "Lists triggers") { [self] call in
             let input = call.input

@@ -135,19 +135,30 @@ extension Engine {
         return row.finish()
     }
 
-    func triggerTypeRow(_ type: TriggerTypeRecord) -> [UInt8] {
+    /// How much a row of a trigger type tells.
+    enum TriggerTypeForm {
+        /// `engine::triggers::list` as newer clients know it.
+        case summary
+        /// `engine::trigger-types::list`: the two schemas under the baseline's names.
+        case listed
+        /// `engine::triggers::info`: the schemas under the newer names too.
+        case detailed
+    }
+
+    func triggerTypeRow(_ type: TriggerTypeRecord, _ form: TriggerTypeForm) -> [UInt8] {
         var row = JSONObjectText()
         row.set("id", .string(type.id))
         row.set("namespace", .string(FunctionKey.defaultNamespace))
         row.set("worker_name", workerName(type.current?.worker))
         row.set("description", .string(type.current?.description ?? ""))
+        guard form != .summary else { return row.finish() }
         if let format = type.current?.triggerRequestFormat {
             row.set("trigger_request_format", raw: format)
-            row.set("configuration_schema", raw: format)
+            if form == .detailed { row.set("configuration_schema", raw: format) }
         }
         if let format = type.current?.callRequestFormat {
             row.set("call_request_format", raw: format)
-            row.set("request_schema", raw: format)
+            if form == .detailed { row.set("request_schema", raw: format) }
         }
         return row.finish()
     }
