@@ -17,6 +17,7 @@ let package = Package(
     name: "iii",
     products: [
         .library(name: "IIIWorker", targets: ["IIIWorker"]),
+        .library(name: "IIIStorage", targets: ["IIIStorage"]),
         .library(name: "IIITestSupport", targets: ["IIITestSupport"]),
         .executable(name: "iii-core", targets: ["iii-core"]),
         .executable(name: "iii-http", targets: ["iii-http"]),
@@ -79,8 +80,8 @@ let package = Package(
         .executableTarget(
             name: "iii-core",
             dependencies: [
-                "IIIEngine", "IIISupervision", "IIIConfiguration", "IIITelemetry", "IIIWorker", "IIICrypto", "IIIProtocol", "IIITransport",
-                argumentParser, logging, nioCore, nioPosix,
+                "IIIEngine", "IIISupervision", "IIIConfiguration", "IIITelemetry", "IIIWorker", "IIICrypto", "IIIProtocol", "IIIStorage",
+                "IIITransport", argumentParser, logging, nioCore, nioPosix,
             ],
             path: "Sources/iii-core/Command"),
 
@@ -124,7 +125,8 @@ let package = Package(
         .testTarget(
             name: "HTTPFunctionsTests", dependencies: ["IIIHTTPFunctions", "IIICrypto", "IIIProtocol", nioPosix],
             path: "Tests/HTTPFunctionsTests"),
-        .testTarget(name: "StorageTests", dependencies: ["IIIStorage"], path: "Tests/StorageTests"),
+        .executableTarget(name: "store-probe", dependencies: ["IIIStorage", "IIIProtocol", logging], path: "Tests/StorageProbe"),
+        .testTarget(name: "StorageTests", dependencies: ["IIIStorage", "CSQLite", "IIIProtocol", logging], path: "Tests/StorageTests"),
         .testTarget(name: "RedisTests", dependencies: ["IIIRedis", nioPosix], path: "Tests/RedisTests"),
         .testTarget(name: "ServerTests", dependencies: ["IIIServer", nioEmbedded, nioPosix], path: "Tests/ServerTests"),
         .testTarget(name: "TelemetryTests", dependencies: ["IIITelemetry", metrics, tracing], path: "Tests/TelemetryTests"),

@@ -22,6 +22,7 @@ import Testing
         "iii-core/Supervision": ["IIIProtocol", "IIIConfiguration", "IIITelemetry"],
         "iii-core/Command": [
             "IIIProtocol", "IIITransport", "IIICrypto", "IIITelemetry", "IIIConfiguration", "IIIWorker", "IIIEngine", "IIISupervision",
+            "IIIStorage",
         ],
         "iii-http/Gateway": ["IIIProtocol", "IIITransport", "IIICrypto", "IIITLS", "IIITelemetry", "IIIWorker"],
         "iii-http/Outbound": ["IIIProtocol", "IIICrypto", "IIITelemetry", "IIIWorker"],
@@ -30,7 +31,7 @@ import Testing
 
     /// Only these may touch sockets; the protocol, the tables' rules and configuration stay free of I/O.
     static let withoutNIO: Set<String> = [
-        "Shared/Protocol", "Shared/Crypto", "Shared/Telemetry", "Shared/Configuration", "iii-core/Supervision",
+        "Shared/Protocol", "Shared/Crypto", "Shared/Telemetry", "Shared/Configuration", "Shared/Storage", "iii-core/Supervision",
     ]
 
     @Test(arguments: allowed.keys.sorted())

@@ -12,7 +12,7 @@ struct IIICore: AsyncParsableCommand {
         commandName: "iii-core", abstract: "A backend runtime of workers, functions and triggers.",
         subcommands: [
             Up.self, PS.self, Status.self, Restart.self, Stop.self, Start.self, Reset.self, Logs.self, Reload.self, Config.self,
-            Trigger.self,
+            Trigger.self, StoreCommand.self,
             Version.self,
         ],
         defaultSubcommand: Up.self)

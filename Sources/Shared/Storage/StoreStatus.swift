@@ -1,0 +1,36 @@
+/// What a store has counted since it was opened.
+public struct StoreNumbers: Sendable, Equatable {
+    public internal(set) var commits = 0
+    public internal(set) var writes = 0
+    /// Writes that were answered with an error.
+    public internal(set) var failedWrites = 0
+    /// Writes that were not taken because too much waited.
+    public internal(set) var refusedWrites = 0
+    /// Writes that were answered and could not be committed afterwards; only with `Durability.relaxed`.
+    public internal(set) var lostWrites = 0
+    /// Rows in quarantine, of all time.
+    public internal(set) var quarantinedRows = 0
+    /// Pages of 4 KiB in the log.
+    public internal(set) var logFrames = 0
+    /// The last writes failed for want of space or a working disk.
+    public internal(set) var isInTrouble = false
+}
+
+/// How a store is doing.
+public struct StoreStatus: Sendable, Equatable {
+    public enum Integrity: Sendable, Equatable {
+        /// It was closed in order the last time, and is too large to be checked at every start; or it is new.
+        case notNeeded
+        case running
+        case intact
+        /// The first findings of SQLite's check.
+        case damaged([String])
+    }
+
+    public var numbers: StoreNumbers
+    public var pendingWrites: Int
+    public var pendingBytes: Int
+    public var databaseBytes: Int
+    public var logBytes: Int
+    public var integrity: Integrity
+}

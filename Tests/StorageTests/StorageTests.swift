@@ -1,6 +1,0 @@
-import Testing
-
-@testable import IIIStorage
-
-@Suite struct StorageTests {
-}
