@@ -368,6 +368,12 @@ public final class WorkerLink: @unchecked Sendable {
         call.fail(InvocationError(.functionNotFound, "Function \(name) not found"))
     }
 
+    /// Sends a telemetry frame; while the link is down it goes nowhere.
+    package func sendTelemetry(_ frame: [UInt8]) {
+        guard workerID != nil else { return }
+        frame.withUnsafeBytes { connection?.sendBinary($0) }
+    }
+
     func callAnswered() {
         runningCalls -= 1
         if runningCalls == 0 { onIdle?() }
