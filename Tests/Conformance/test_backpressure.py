@@ -134,3 +134,113 @@ def connected(it):
         return it.connect()
     except OSError:
         return None
+
+
+def enqueue(wire: Wire, data) -> str:
+    return wire.invoke("anything", data, action={"type": "enqueue", "queue": "q"})
+
+
+@pytest.fixture
+def queue_provider(limits):
+    """A queue built-in that takes its first messages and then reads nothing more."""
+    raw = RawSocket(limits.port, headers={"x-iii-builtin-token": BUILTIN_SECRET, "x-iii-builtin-name": "iii-queue"})
+    raw.frame(0x1, json.dumps({"type": "registerfunction", "id": "engine::queue::enqueue"}).encode())
+    raw.frame(0x1, b'{"type":"ping"}')
+    assert raw.read_frame() == (0x1, b'{"type":"pong"}')
+    yield raw
+    raw.close()
+
+
+def test_enqueuing_into_a_slow_queue_provider_pauses_those_who_do(limits, queue_provider):
+    before = metrics(limits)
+    feeder = limits.connect()
+
+    def feed():
+        for _ in range(1500):
+            enqueue(feeder, "x" * 20_000)
+
+    thread = threading.Thread(target=feed, daemon=True)
+    thread.start()
+    wait_for(lambda: metrics(limits)["peers_paused"] > before["peers_paused"], "the feeder to be paused")
+    assert metrics(limits)["slow_peers_dropped"] == before["slow_peers_dropped"]
+    seen = 0
+    while seen < 1500:
+        opcode, payload = queue_provider.read_frame()
+        seen += opcode == 0x1 and b"invokefunction" in payload[:30]
+    thread.join(20)
+    assert not thread.is_alive()
+    feeder.close()
+
+
+def test_light_feeders_never_cost_a_queue_provider_its_connection(limits, queue_provider):
+    """Each stays below its allowance; what the queue cannot take is refused with an error that says to try again."""
+    before = metrics(limits)
+    callers = [limits.connect() for _ in range(60)]
+    sent = [(caller, enqueue(caller, "x" * 60_000)) for _ in range(8) for caller in callers]
+    wait_for(lambda: metrics(limits)["overloads_refused"] > before["overloads_refused"], "some to be refused")
+    assert metrics(limits)["slow_peers_dropped"] == before["slow_peers_dropped"]
+    refused = callers[-1].expect("invocationresult")
+    assert refused["error"]["code"] == "worker_overloaded" and "try again" in refused["error"]["message"]
+    assert refused["invocation_id"] in [invocation for caller, invocation in sent if caller is callers[-1]]
+    for caller in callers:
+        caller.close()
+
+
+def test_enqueuing_obeys_max_in_flight(tmp_path):
+    secret = tmp_path / "token"
+    secret.write_text(BUILTIN_SECRET)
+    with fleet(manager={"max_in_flight": 10}, env={"III_BUILTIN_TOKEN_FILE": str(secret)}) as it:
+        provider = builtin(it, "iii-queue")
+        provider.register("engine::queue::enqueue")
+        provider.sync()
+        wire = it.connect()
+        invocations = [enqueue(wire, i) for i in range(11)]
+        assert wire.result_of(invocations[10])["error"]["code"] == "too_many_in_flight"
+        first = provider.expect("invokefunction")
+        provider.answer(first, {})
+        assert "messageReceiptId" in wire.result_of(invocations[0])["result"]
+        again = enqueue(wire, 11)
+        for _ in range(10):
+            provider.answer(provider.expect("invokefunction"), {})
+        assert "messageReceiptId" in wire.result_of(again)["result"]
+        wire.close()
+        provider.close()
+
+
+def test_a_fan_out_of_a_builtin_never_costs_a_slow_worker_its_connection(limits):
+    before = metrics(limits)
+    slow = silent_worker(limits, "slow::fan")
+    fan = builtin(limits, "iii-stream")
+    invocations = [fan.invoke("slow::fan", "x" * 20_000) for _ in range(900)]
+    wait_for(lambda: metrics(limits)["overloads_refused"] > before["overloads_refused"], "some to be refused")
+    assert fan.result_of(invocations[-1])["error"]["code"] == "worker_overloaded"
+    assert metrics(limits)["slow_peers_dropped"] == before["slow_peers_dropped"]
+    # Everything that was accepted arrives.
+    refused = {m["invocation_id"] for m in fan.sync() if m["type"] == "invocationresult"} | {invocations[-1]}
+    seen = 0
+    while seen < 900 - len(refused):
+        opcode, payload = slow.read_frame()
+        seen += opcode == 0x1 and b"invokefunction" in payload[:30]
+    slow.close()
+    fan.close()
+
+
+def test_a_slow_observability_process_loses_telemetry_and_not_its_connection(limits):
+    consumer = RawSocket(limits.port, headers={"x-iii-builtin-token": BUILTIN_SECRET, "x-iii-builtin-name": "iii-observability"})
+    before = metrics(limits)
+    wire = limits.connect()
+    frame = b"OTLP" + json.dumps({"resourceSpans": ["x" * 50_000]}).encode()
+    for _ in range(400):
+        wire.send(frame)
+    wire.quiet()
+    after = wait_for(lambda: (m := metrics(limits))["telemetry_dropped"] > before["telemetry_dropped"] and m, "frames to be dropped")
+    assert after["slow_peers_dropped"] == before["slow_peers_dropped"]
+    # What counts as relayed is what it gets, once it reads.
+    dropped = after["telemetry_dropped"] - before["telemetry_dropped"]
+    got = 0
+    while got < 400 - dropped:
+        got += consumer.read_frame()[1].startswith(b"OTLP")
+    wait_for(lambda: metrics(limits)["telemetry_relayed"] - before["telemetry_relayed"] == got, "all of them to be counted")
+    assert metrics(limits)["telemetry_dropped"] - before["telemetry_dropped"] == dropped
+    wire.close()
+    consumer.close()

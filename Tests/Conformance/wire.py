@@ -167,15 +167,19 @@ def metrics(it) -> dict:
 class RawSocket:
     """A hand-made client for frames that no library would send."""
 
-    def __init__(self, port: int):
+    def __init__(self, port: int, headers: dict | None = None, path: str = "/", greets: bool = True):
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
-        self.socket.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+        more = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
+        self.socket.sendall(
+            f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{more}\r\n".encode()
+        )
         self.buffer = b""
         while b"\r\n\r\n" not in self.buffer:
             self.buffer += self.socket.recv(4096)
         head, self.buffer = self.buffer.split(b"\r\n\r\n", 1)
         assert b"101" in head and b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in head
-        assert self.read_frame()[0] == 0x1
+        if greets:
+            assert self.read_frame()[0] == 0x1
 
     def frame(self, opcode: int, payload: bytes, fin=True, mask=True, rsv=0, length: bytes | None = None):
         first = (0x80 if fin else 0) | rsv << 4 | opcode

@@ -55,6 +55,8 @@ public enum ErrorCode: String, Sendable, CaseIterable {
     case invalidMessage = "invalid_message"
     /// Ours: the caller has as many calls in flight as the listener allows (`max_in_flight`).
     case tooManyInFlight = "too_many_in_flight"
+    /// Ours: so much waits for the worker that serves the function that one more message could cost it its connection. Try again.
+    case workerOverloaded = "worker_overloaded"
     /// Ours: the worker owns as many channels as the listener allows (`max_channels_per_worker`).
     case tooManyChannels = "too_many_channels"
     case invocationFailed = "invocation_failed"

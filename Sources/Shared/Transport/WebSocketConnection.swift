@@ -9,8 +9,8 @@ package struct WebSocketLimits: Sendable {
     package var maximumMessageLength = 64 << 20
     /// Outgoing text over this many bytes is cut into fragments (the Rust SDK refuses frames over 16 MiB). Default 1 MiB.
     package var fragmentLength = 1 << 20
-    /// Bytes that may wait for a peer that does not read; beyond, it is dropped with 1013. Default 256 MiB.
-    package var maximumQueuedBytes = 256 << 20
+    /// Bytes that may wait for a peer that does not read; beyond, it is dropped with 1013. Default 128 MiB.
+    package var maximumQueuedBytes = 128 << 20
 
     package init() {}
 }
@@ -29,8 +29,10 @@ open class WebSocketConnection: ChannelInboundHandler, RemovableChannelHandler {
     package enum Phase: Sendable {
         /// Not yet in a pipeline. Exits: open, closed.
         case idle
-        /// Messages flow. Exits: closing, closed.
+        /// Messages flow. Exits: closing, draining, closed.
         case open
+        /// The peer is gone, and whole messages it had sent before wait for their turns. Nothing is sent any more. Exit: closed.
+        case draining
         /// A close frame was sent; input other than the peer's close is ignored. Exit: closed.
         case closing
         case closed
@@ -40,7 +42,7 @@ open class WebSocketConnection: ChannelInboundHandler, RemovableChannelHandler {
     package let limits: WebSocketLimits
     package let coalescer: WriteCoalescer
     package private(set) var phase = Phase.idle
-    /// When the peer last sent anything at all.
+    /// When the peer last sent anything at all, moved on by time that is not its silence: ours, or while it was not read.
     package private(set) var lastInbound = NIODeadline.now()
     /// Close code the peer sent, if it did.
     package private(set) var peerCloseCode: UInt16?
@@ -56,12 +58,27 @@ open class WebSocketConnection: ChannelInboundHandler, RemovableChannelHandler {
     private var outgoing = ByteBuffer()
     private var isDirty = false
     private var writtenBytes = 0
+    /// Bytes the kernel has taken since the connection opened.
+    package private(set) var deliveredBytes = 0
+    /// What waits for a peer that is being dropped counts no longer.
+    private var isWrittenOff = false
+    private var turnBudget = WebSocketConnection.turnLength
+    /// `partial` may hold whole messages: handling stopped before its end.
+    private var isBacklogged = false
+    private var isWaitingForTurn = false
+    private var isReading = true
+    /// What this connection has entered in the loop's inbound budget.
+    private var inboundBytes = 0
     private var maskState: UInt64
     /// Outgoing storage above this many bytes is given back after a burst, so that one large message does not stay resident.
     private static let keptCapacity = 256 << 10
     /// A burst of calls goes out in pieces of this many bytes, so that the next process works on the first of them while we
     /// work on the rest; sent all at once, a burst would keep only one process busy at a time.
     private static let burstLength = 16 << 10
+    /// What one connection may have handled in one turn of the loop, in bytes received, about as many nanoseconds of work, and
+    /// `messageWeight` a message. A read burst of ordinary calls stays below.
+    private static let turnLength = 2 << 20
+    private static let messageWeight = 256
 
     package init(role: Role, limits: WebSocketLimits, coalescer: WriteCoalescer) {
         self.role = role
@@ -139,6 +156,7 @@ open class WebSocketConnection: ChannelInboundHandler, RemovableChannelHandler {
         } else {
             finishFrame(opcode, isFinal: true, start: start, guessed: guessed, length: length)
         }
+        if !isWrittenOff { coalescer.budget.addOutbound(outgoing.writerIndex &- start) }
         markDirty()
     }
 
@@ -208,9 +226,11 @@ open class WebSocketConnection: ChannelInboundHandler, RemovableChannelHandler {
         writtenBytes &+= count
         let promise = context.eventLoop.makePromise(of: Void.self)
         let bound = NIOLoopBound(self, eventLoop: context.eventLoop)
-        promise.futureResult.whenComplete { _ in
+        promise.futureResult.whenComplete { outcome in
             let connection = bound.value
             connection.writtenBytes &-= count
+            if case .success = outcome { connection.deliveredBytes &+= count }
+            if !connection.isWrittenOff { connection.coalescer.budget.removeOutbound(count) }
             connection.queuedBytesShrank()
         }
         var buffer = ByteBuffer()
@@ -236,6 +256,7 @@ open class WebSocketConnection: ChannelInboundHandler, RemovableChannelHandler {
     private func startClosing(_ code: UInt16?, reason: String) {
         guard phase == .open else {
             if phase == .idle { phase = .closed }
+            if phase == .draining { finish() }
             return
         }
         sendClose(code, reason: reason)
@@ -244,16 +265,27 @@ open class WebSocketConnection: ChannelInboundHandler, RemovableChannelHandler {
 
     /// Ends the connection without waiting for the peer to read what is queued: for slow, silent or hostile peers.
     package func drop(_ code: WebSocketCloseCode) {
+        if phase == .draining { return finish() }
         guard phase == .open else { return }
         sendClose(code.rawValue, reason: "")
+        writeOff()
+        forgetInput()
         flush()
         // The close frame may be read if the peer still reads; a peer that does not is gone in a moment either way.
         scheduleHardClose(after: .milliseconds(100))
     }
 
+    private func writeOff() {
+        guard !isWrittenOff else { return }
+        isWrittenOff = true
+        coalescer.budget.removeOutbound(queuedBytes)
+    }
+
     /// Cuts the TCP connection at once, so that no SDK mistakes it for a clean close (protocol.md §1.6).
     package func cut() {
         guard phase != .closed else { return }
+        forgetInput()
+        if phase == .draining { return finish() }
         context?.close(promise: nil)
     }
 
@@ -280,13 +312,86 @@ open class WebSocketConnection: ChannelInboundHandler, RemovableChannelHandler {
 
     // MARK: Reading
 
-    /// Whether the socket is read. Off while this peer feeds one that cannot keep up.
+    /// Off while this peer feeds one that cannot keep up: then nothing more of it is handled and its socket is not read.
     package var readsAutomatically: Bool = true {
-        didSet {
-            guard readsAutomatically != oldValue, let context else { return }
-            _ = context.channel.setOption(.autoRead, value: readsAutomatically)
-            if readsAutomatically { context.read() }
+        didSet { if readsAutomatically != oldValue { pauseChanged() } }
+    }
+
+    /// On while too much of what we ourselves answered waits for this peer: the same, for its own good.
+    package var isHeld: Bool = false {
+        didSet { if isHeld != oldValue { pauseChanged() } }
+    }
+
+    private var isPaused: Bool { !readsAutomatically || isHeld }
+
+    /// Whether the socket is being read; a peer that is not cannot be heard.
+    package var isBeingRead: Bool { isReading }
+
+    /// Bytes received that belong to messages not whole or not handled yet.
+    package var unhandledBytes: Int { inboundBytes }
+
+    /// Counts work for this peer that its messages' length says nothing about against its turn.
+    package func spend(nanoseconds: Int64) { turnBudget &-= Int(clamping: nanoseconds) }
+
+    /// `gap` of the time that passed since the peer was last heard is not its silence.
+    package func excuse(_ gap: TimeAmount) { lastInbound = min(.now(), lastInbound + gap) }
+
+    private func pauseChanged() {
+        if !isPaused { waitForTurn() }
+        updateReading()
+    }
+
+    private func updateReading() {
+        let wanted = !isPaused && !isBacklogged
+        guard wanted != isReading else { return }
+        isReading = wanted
+        guard let context else { return }
+        // It could not be heard meanwhile; what the kernel holds is read before anybody judges its silence.
+        if wanted { lastInbound = max(lastInbound, .now()) }
+        _ = context.channel.setOption(.autoRead, value: wanted)
+        if wanted { context.read() }
+    }
+
+    private func waitForTurn() {
+        guard isBacklogged, !isWaitingForTurn, phase != .closed else { return }
+        isWaitingForTurn = true
+        coalescer.turns.add(self)
+    }
+
+    /// Goes on where handling stopped.
+    func takeTurn() {
+        isWaitingForTurn = false
+        guard isBacklogged, !isPaused || phase == .closing, phase != .closed else { return }
+        isBacklogged = false
+        turnBudget = Self.turnLength
+        if var buffer = partial {
+            partial = nil
+            process(&buffer)
+            keepRest(of: &buffer)
         }
+        handledSome()
+        turnBudget = Self.turnLength
+    }
+
+    /// After every piece of input: accounts for what is left, and waits or goes on.
+    private func handledSome() {
+        if isBacklogged, partial == nil { isBacklogged = false }
+        let held = (partial?.readableBytes ?? 0) &+ message.readableBytes
+        if held != inboundBytes {
+            coalescer.budget.changeInbound(by: held &- inboundBytes)
+            inboundBytes = held
+        }
+        if isBacklogged, !isPaused || phase == .closing { waitForTurn() }
+        if phase == .draining, !isBacklogged { return finish() }
+        updateReading()
+    }
+
+    private func forgetInput() {
+        partial = nil
+        message = ByteBuffer()
+        isBacklogged = false
+        coalescer.budget.changeInbound(by: -inboundBytes)
+        inboundBytes = 0
     }
 
     public func handlerAdded(context: ChannelHandlerContext) {
@@ -309,14 +414,15 @@ open class WebSocketConnection: ChannelInboundHandler, RemovableChannelHandler {
         partial = nil
         process(&buffer)
         keepRest(of: &buffer)
+        handledSome()
     }
 
     public func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         var incoming = unwrapInboundIn(data)
         lastInbound = .now()
-        if phase == .idle {
-            // Frames that came with the upgrade response, while the HTTP decoder still stands between us and the socket: an
-            // answer to them would run into it.
+        if phase == .idle || isBacklogged {
+            // Idle: frames that came with the upgrade response, while the HTTP decoder still stands between us and the socket; an
+            // answer to them would run into it. Backlogged: others come first.
             partial.setOrWriteBuffer(&incoming)
         } else if var buffer = partial {
             partial = nil
@@ -337,19 +443,29 @@ open class WebSocketConnection: ChannelInboundHandler, RemovableChannelHandler {
             }
             swap(&buffer, &coalescer.scratch)
         }
+        handledSome()
+    }
+
+    public func channelReadComplete(context: ChannelHandlerContext) {
+        turnBudget = Self.turnLength
+        context.fireChannelReadComplete()
     }
 
     private func keepRest(of buffer: inout ByteBuffer) {
         guard buffer.readableBytes > 0 && phase != .closed else { return }
-        buffer.discardReadBytes()
+        if buffer.readerIndex > buffer.readableBytes { buffer.discardReadBytes() }
         partial = buffer
     }
 
-    /// Takes every whole frame off the front of `buffer`.
+    /// Takes whole frames off the front of `buffer`, as many as this turn allows.
     private func process(_ buffer: inout ByteBuffer) {
         var consumed = 0
         buffer.withUnsafeMutableReadableBytes { bytes in
-            while phase == .open || phase == .closing {
+            while phase == .open || phase == .closing || phase == .draining {
+                if turnBudget <= 0 || (isPaused && phase != .closing) {
+                    isBacklogged = consumed < bytes.count
+                    return
+                }
                 let rest = UnsafeMutableRawBufferPointer(rebasing: bytes[consumed...])
                 switch WebSocketFrameHeader.parse(
                     UnsafeRawBufferPointer(rest), expectsMask: role == .server, maximumFrameLength: limits.maximumFrameLength)
@@ -361,11 +477,19 @@ open class WebSocketConnection: ChannelInboundHandler, RemovableChannelHandler {
                     fail(code, reason)
                     return
                 case .header(let header):
+                    // Before its payload is collected, so that a message never occupies more than it may.
+                    let length = header.opcode == .continuation ? header.payloadLength &+ message.readableBytes : header.payloadLength
+                    guard length <= limits.maximumMessageLength else {
+                        consumed = bytes.count
+                        fail(.messageTooBig, .messageTooBig)
+                        return
+                    }
                     guard rest.count >= header.headerLength &+ header.payloadLength else { return }
                     let payload = UnsafeMutableRawBufferPointer(
                         rebasing: rest[header.headerLength..<header.headerLength &+ header.payloadLength])
                     if let key = header.maskingKey { WebSocketFrameHeader.applyMask(key, to: payload) }
                     consumed &+= header.headerLength &+ header.payloadLength
+                    turnBudget &-= Self.messageWeight &+ header.payloadLength
                     frameReceived(header, UnsafeRawBufferPointer(payload))
                 }
             }
@@ -383,12 +507,13 @@ open class WebSocketConnection: ChannelInboundHandler, RemovableChannelHandler {
             if header.isFinal {
                 messageReceived(payload, isText: header.opcode == .text)
             } else {
-                guard append(payload) else { return }
+                message.writeBytes(payload)
                 messageOpcode = header.opcode
             }
         case .continuation:
             guard let opcode = messageOpcode else { return fail(.protocolError, .unexpectedContinuation) }
-            guard append(payload), header.isFinal else { return }
+            message.writeBytes(payload)
+            guard header.isFinal else { return }
             messageOpcode = nil
             var whole = ByteBuffer()
             swap(&whole, &message)
@@ -401,15 +526,6 @@ open class WebSocketConnection: ChannelInboundHandler, RemovableChannelHandler {
         case .close:
             closeReceived(payload)
         }
-    }
-
-    private func append(_ payload: UnsafeRawBufferPointer) -> Bool {
-        guard message.readableBytes &+ payload.count <= limits.maximumMessageLength else {
-            fail(.messageTooBig, .messageTooBig)
-            return false
-        }
-        message.writeBytes(payload)
-        return true
     }
 
     private func closeReceived(_ payload: UnsafeRawBufferPointer) {
@@ -425,10 +541,12 @@ open class WebSocketConnection: ChannelInboundHandler, RemovableChannelHandler {
             return fail(.protocolError, .malformedClose)
         }
         peerCloseCode = code
-        if phase == .open {
+        if phase == .open || phase == .draining {
             hasClosedCleanly = code == nil || code == WebSocketCloseCode.normal.rawValue
-            sendClose(code, reason: "")
         }
+        // Nothing counts behind it.
+        if phase == .draining { return finish() }
+        if phase == .open { sendClose(code, reason: "") }
         flush()
         context?.close(promise: nil)
     }
@@ -453,11 +571,26 @@ open class WebSocketConnection: ChannelInboundHandler, RemovableChannelHandler {
     }
 
     private func ended() {
+        guard phase != .closed, phase != .draining else { return }
+        if phase == .open, isBacklogged {
+            phase = .draining
+            discardOutput()
+            isHeld = false
+            return
+        }
+        finish()
+    }
+
+    private func discardOutput() {
+        if !isWrittenOff { coalescer.budget.removeOutbound(outgoing.readableBytes) }
+        outgoing = ByteBuffer()
+    }
+
+    private func finish() {
         guard phase != .closed else { return }
         phase = .closed
-        partial = nil
-        message = ByteBuffer()
-        outgoing = ByteBuffer()
+        forgetInput()
+        discardOutput()
         connectionClosed()
     }
 }

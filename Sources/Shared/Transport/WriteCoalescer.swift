@@ -1,11 +1,14 @@
 import NIOCore
 
-/// Flushes every connection that was written to, once per turn of an event loop.
+/// Flushes every connection that was written to, once per turn of an event loop, and holds what the connections of one loop share.
 ///
 /// Work queued with `execute` from the loop itself runs after all reads of the same wake-up and before the next poll, so a
 /// burst of messages costs one `write` per destination and a single message waits for nothing. Confined to its loop.
 package final class WriteCoalescer {
     package let eventLoop: any EventLoop
+    /// What all connections of this loop hold.
+    package let budget: BufferBudget
+    let turns: TurnQueue
     private var dirty: [WebSocketConnection] = []
     private var isScheduled = false
     /// Scratch space in which a read is unmasked; lent to one connection at a time.
@@ -13,6 +16,8 @@ package final class WriteCoalescer {
 
     package init(eventLoop: any EventLoop) {
         self.eventLoop = eventLoop
+        budget = BufferBudget(eventLoop: eventLoop)
+        turns = TurnQueue(eventLoop: eventLoop)
     }
 
     func add(_ connection: WebSocketConnection) {

@@ -49,6 +49,8 @@ public final class WorkerLink: @unchecked Sendable {
     private var runningCalls = 0
     private var onIdle: (() -> Void)?
     private var backoff: ReconnectBackoff
+    private var gauge = StallGauge(period: .seconds(1), now: .now())
+    private var health = PeerHealth(now: .now())
     private var generator = SystemRandomNumberGenerator()
     private let idPrefix = UInt64.random(in: .min ... .max)
     private var idCount: UInt64 = 0
@@ -93,6 +95,8 @@ public final class WorkerLink: @unchecked Sendable {
 
     func connectionOpened() {
         generation += 1
+        gauge = StallGauge(period: heartbeatPeriod, now: .now())
+        health = PeerHealth(now: .now())
         startHeartbeat(generation)
     }
 
@@ -131,14 +135,24 @@ public final class WorkerLink: @unchecked Sendable {
         connection.close(.normal)
     }
 
+    /// Often, so that time in which this process did not run is told from the engine's silence (`StallGauge`).
+    private var heartbeatPeriod: TimeAmount { min(.seconds(1), options.pingInterval) }
+
     private func startHeartbeat(_ current: Int) {
         let bound = NIOLoopBound(self, eventLoop: eventLoop)
-        eventLoop.scheduleTask(in: options.pingInterval) {
+        eventLoop.scheduleTask(in: heartbeatPeriod) {
             let link = bound.value
             guard link.generation == current, let connection = link.connection, connection.phase == .open else { return }
-            let silence = NIODeadline.now() - connection.lastInbound
-            if silence > link.options.silenceTimeout { return connection.cut() }
-            if silence >= link.options.pingInterval { connection.sendPing() }
+            let now = NIODeadline.now()
+            connection.excuse(link.gauge.tick(now))
+            let limits = PeerHealth.Limits(pingInterval: link.options.pingInterval, silence: link.options.silenceTimeout)
+            let verdict = link.health.judge(
+                now, lastInbound: connection.lastInbound, isRead: connection.isBeingRead, queuedBytes: connection.queuedBytes, limits)
+            switch verdict {
+            case .fine: break
+            case .ping: connection.sendPing()
+            case .silent, .stalled: return connection.cut()
+            }
             link.startHeartbeat(current)
         }
     }

@@ -53,6 +53,8 @@ package final class Engine: @unchecked Sendable {
     package internal(set) var counters = EngineCounters()
     let coalescer: WriteCoalescer
     var connections: [ObjectIdentifier: WorkerConnection] = [:]
+    /// `/otel` sockets: no workers, but connections like any other.
+    var telemetryConnections: [ObjectIdentifier: TelemetryConnection] = [:]
     lazy var telemetry = TelemetryRelay(engine: self)
     lazy var held = HeldCalls(engine: self)
     lazy var channels = Channels(engine: self)
@@ -60,6 +62,7 @@ package final class Engine: @unchecked Sendable {
     /// Configured entries that provide them.
     var httpFunctionEntries: Set<String> = []
     lazy var announcements = RegistryAnnouncements(engine: self)
+    lazy var functionListing = FunctionListing(engine: self)
     /// Expanded `config` of every configured entry, for `core::builtin::hello`.
     package var entryConfigurations: [String: JSONValue] = [:]
     /// Answers of providers that `engine::register_trigger` waits for, by trigger id.
@@ -68,9 +71,7 @@ package final class Engine: @unchecked Sendable {
     private var movedFunctions: [UUIDBits: (first: FunctionKey, count: Int)] = [:]
     private var isDraining = false
     private var listeners: [any Channel] = []
-    private var sweep: RepeatedTask?
-    private var abandonedSweep: RepeatedTask?
-    private var channelSweep: RepeatedTask?
+    private lazy var housekeeping = Housekeeping(engine: self)
     private var generator = SystemRandomNumberGenerator()
     private var invocationPrefix: UInt64
     private var invocationCount: UInt64 = 0
@@ -93,6 +94,8 @@ package final class Engine: @unchecked Sendable {
                 maximumTriggersPerWorker: options.maximumTriggersPerWorker, maximumTypesPerWorker: options.maximumTriggerTypesPerWorker))
         invocationPrefix = UInt64.random(in: .min ... .max)
         addBuiltinFunctions()
+        applyBudget()
+        coalescer.budget.exceeded = { [unowned self] direction in relieve(direction) }
     }
 
     /// An id for a call that came without one. Unique and unguessable enough for a correlation id; not a secret.
@@ -112,7 +115,7 @@ package final class Engine: @unchecked Sendable {
             socket: socket, on: eventLoop, handshakeTimeout: { settings.options.handshakeTimeout },
             decide: { [self] request in admit(request, settings.options) }
         ).map { [self] channel in
-            if sweep == nil { startSweep() }
+            housekeeping.start()
             listeners.append(channel)
             return channel
         }
@@ -121,9 +124,15 @@ package final class Engine: @unchecked Sendable {
     /// New settings of the first listener, whose limits of workers and calls hold for the whole engine.
     package func optionsChanged(_ new: EngineOptions) {
         options = new
+        applyBudget()
         registry.functions.maximumPerWorker = new.maximumFunctionsPerWorker
         registry.triggers.maximumTriggersPerWorker = new.maximumTriggersPerWorker
         registry.triggers.maximumTypesPerWorker = new.maximumTriggerTypesPerWorker
+    }
+
+    private func applyBudget() {
+        coalescer.budget.maximumOutbound = options.outboundTotalBytes
+        coalescer.budget.maximumInbound = options.inboundTotalBytes
     }
 
     /// The expanded configuration of an entry was set, changed, or (nil) removed. On the loop, or before anything listens.
@@ -138,7 +147,7 @@ package final class Engine: @unchecked Sendable {
         guard isChannel || request.path == "/" || request.path == "/otel" else { return .refuse(.notFound, body: "") }
         guard !isDraining else { return .refuse(.serviceUnavailable, body: "the engine is shutting down\n") }
         if isChannel { return channels.decide(request, limits: listener.webSocket) }
-        guard connections.count < listener.maximumConnections else {
+        guard connections.count + telemetryConnections.count < listener.maximumConnections else {
             counters.connectionsRefused += 1
             return .refuse(.serviceUnavailable, body: "the engine has \(listener.maximumConnections) connections (max_connections)\n")
         }
@@ -162,6 +171,7 @@ package final class Engine: @unchecked Sendable {
     func workerConnected(_ connection: WorkerConnection) {
         let worker = connection.worker
         connections[ObjectIdentifier(connection)] = connection
+        if connection.isTelemetryConsumer { telemetry.consumerConnected(connection) }
         registry.insert(worker)
         connection.sendText(Array(#"{"type":"workerregistered","worker_id":"\#(worker.id.text)"}"#.utf8))
         logger.debug("worker connected", metadata: ["worker": .string(worker.id.text), "builtin": .string(worker.builtinName ?? "")])
@@ -171,6 +181,7 @@ package final class Engine: @unchecked Sendable {
     func workerDisconnected(_ connection: WorkerConnection) {
         let worker = connection.worker
         connections[ObjectIdentifier(connection)] = nil
+        if connection.isTelemetryConsumer { telemetry.consumerLost(connection) }
         resumeFeeders(of: connection)
         // First of all, so that a lost provider's unanswered offers are not taken for refusals.
         httpFunctionsLost(worker)
@@ -287,6 +298,18 @@ package final class Engine: @unchecked Sendable {
         if registry.triggers[trigger: request.id]?.isParked == true { warnIfStillParked(request.id) }
     }
 
+    /// A registration that is not even decoded; its id is named in the log, up to a length.
+    func refusedForLength(_ bytes: UnsafeRawBufferPointer, _ envelope: Envelope, of worker: Worker) {
+        func text(_ span: ByteSpan) -> String { span.isPresent && span.length <= 1024 ? JSONText.decodeString(span.of(bytes)) ?? "" : "" }
+        let id = text(envelope.id)
+        let reason = "its message has \(bytes.count) bytes; max_registration_bytes is \(options.maximumRegistrationBytes)"
+        counters.registrationLimitReached += 1
+        refused(id, worker, reason)
+        guard envelope.type == .registerTrigger else { return }
+        sendTriggerError(
+            id, text(envelope.triggerType), text(envelope.functionID), to: worker, InvocationError(.triggerRegistrationFailed, reason))
+    }
+
     private func refused(_ id: String, _ worker: Worker, _ reason: String) {
         counters.registrationsRefused += 1
         logger.warning(
@@ -309,7 +332,13 @@ package final class Engine: @unchecked Sendable {
     func perform(_ effects: [TriggerEffect]) {
         for effect in effects {
             switch effect {
-            case .register(let trigger, let worker): worker.connection?.sendText(TriggerMessages.register(trigger))
+            case .register(let trigger, let worker):
+                guard let provider = worker.connection else { continue }
+                let message = TriggerMessages.register(trigger)
+                provider.sendText(message)
+                if let owner = trigger.owner, provider.queuedBytes > options.outboundHighWater {
+                    throttle(owner, feeding: provider, by: message.count)
+                }
             case .unregister(let trigger, let worker): worker.connection?.sendText(TriggerMessages.unregister(trigger))
             }
         }
@@ -334,60 +363,7 @@ package final class Engine: @unchecked Sendable {
         owner.connection?.sendText(message.bytes)
     }
 
-    // MARK: Housekeeping
-
-    /// Once a second: pings quiet peers, drops silent ones and slow ones that make no progress.
-    private func startSweep() {
-        sweep = eventLoop.scheduleRepeatedTask(initialDelay: .seconds(1), delay: .seconds(1)) { [self] _ in
-            let now = NIODeadline.now()
-            for connection in Array(connections.values) { inspect(connection, now) }
-        }
-        abandonedSweep = eventLoop.scheduleRepeatedTask(initialDelay: .minutes(10), delay: .minutes(10)) { [self] _ in
-            forgetAbandonedCalls(.now())
-        }
-        channelSweep = eventLoop.scheduleRepeatedTask(initialDelay: .minutes(1), delay: .minutes(1)) { [self] _ in
-            channels.expire(.now())
-        }
-    }
-
-    /// A callee that never answers must not fill memory for ever: the protocol has no cancel.
-    func forgetAbandonedCalls(_ now: NIODeadline) {
-        for worker in registry.workers.values where !worker.invocations.isEmpty {
-            for (id, pending) in worker.invocations where now - pending.startedAt > options.abandonedCallLifetime {
-                worker.invocations[id] = nil
-                counters.callsForgotten += 1
-                stop(pending)
-            }
-        }
-    }
-
-    private func inspect(_ connection: WorkerConnection, _ now: NIODeadline) {
-        if connection.queuedBytes <= options.outboundHighWater {
-            connection.lastProgress = now
-        } else if now - connection.lastProgress > options.writeStallTimeout {
-            counters.slowPeersDropped += 1
-            logger.warning("a worker that takes no data was dropped", metadata: ["worker": .string(connection.worker.id.text)])
-            return connection.drop(.tryAgainLater)
-        }
-        // A peer we do not read cannot be heard.
-        guard connection.readsAutomatically else { return }
-        let isPrivileged = connection.worker.isPrivileged
-        let silence = now - connection.lastInbound
-        if silence > (isPrivileged ? options.builtinSilenceTimeout : options.silenceTimeout) {
-            counters.silentPeersDropped += 1
-            logger.warning(
-                "a silent worker was dropped",
-                metadata: ["worker": .string(connection.worker.id.text), "builtin": .string(connection.worker.builtinName ?? "")])
-            connection.cut()
-            if let name = connection.worker.builtinName { fleet.unresponsive(name) }
-            return
-        }
-        let interval = isPrivileged ? options.builtinPingInterval : options.pingInterval
-        if silence > interval && now - connection.lastPing > interval {
-            connection.lastPing = now
-            connection.sendPing()
-        }
-    }
+    // MARK: Ending
 
     /// Refuses new connections from now on.
     package func beginDraining() { isDraining = true }
@@ -397,11 +373,10 @@ package final class Engine: @unchecked Sendable {
         isDraining = true
         for listener in listeners { listener.close(promise: nil) }
         listeners = []
-        sweep?.cancel()
-        abandonedSweep?.cancel()
-        channelSweep?.cancel()
+        housekeeping.stop()
         channels.shutDown()
-        for connection in Array(connections.values) { connection.close(.serviceRestart, reason: "engine is shutting down") }
+        let sockets: [WebSocketConnection] = Array(connections.values) + Array(telemetryConnections.values)
+        for connection in sockets { connection.close(.serviceRestart, reason: "engine is shutting down") }
     }
 }
 

@@ -17,8 +17,12 @@ package struct EngineOptions: Sendable {
     package var builtinPingInterval = TimeAmount.seconds(5)
     package var builtinSilenceTimeout = TimeAmount.seconds(15)
     /// Longest frame and message accepted, and bytes that may wait for one peer (`max_frame_bytes`, `max_message_bytes`,
-    /// `outbound_max_bytes`). Defaults 64 MiB, 64 MiB, 256 MiB.
+    /// `outbound_max_bytes`). Defaults 64 MiB, 64 MiB, 128 MiB.
     package var webSocket = WebSocketLimits()
+    /// Bytes that wait for all peers together, and bytes of unfinished messages of all; whoever holds most is dropped with 1013.
+    /// Defaults 192 MiB and 128 MiB.
+    package var outboundTotalBytes = 192 << 20
+    package var inboundTotalBytes = 128 << 20
     /// Above this many waiting bytes the workers that feed a slow one most are no longer read. Default 4 MiB.
     package var outboundHighWater = 4 << 20
     /// What one worker may add to a peer above its high-water mark before it is paused. Default 64 KiB.
@@ -30,6 +34,8 @@ package struct EngineOptions: Sendable {
     package var maximumInFlight = 65_536
     /// A call that its callee has not answered for this long is forgotten; its caller gave up long ago (protocol.md §4.9).
     package var abandonedCallLifetime = TimeAmount.hours(24)
+    /// Longest registration, and longest input of an engine function, in bytes: both are decoded, which takes a while. Default 1 MiB.
+    package var maximumRegistrationBytes = 1 << 20
     /// Default 10 000, 10 000 and 1 000.
     package var maximumFunctionsPerWorker = 10_000
     package var maximumTriggersPerWorker = 10_000
@@ -61,9 +67,12 @@ package struct EngineOptions: Sendable {
         integer("max_frame_bytes", &webSocket.maximumFrameLength)
         integer("max_message_bytes", &webSocket.maximumMessageLength)
         integer("outbound_max_bytes", &webSocket.maximumQueuedBytes)
+        integer("outbound_total_bytes", &outboundTotalBytes)
+        integer("inbound_total_bytes", &inboundTotalBytes)
         integer("outbound_high_water_bytes", &outboundHighWater)
         milliseconds("write_stall_timeout_ms", &writeStallTimeout)
         integer("max_in_flight", &maximumInFlight)
+        integer("max_registration_bytes", &maximumRegistrationBytes)
         integer("max_functions_per_worker", &maximumFunctionsPerWorker)
         integer("max_triggers_per_worker", &maximumTriggersPerWorker)
         integer("max_trigger_types_per_worker", &maximumTriggerTypesPerWorker)
@@ -93,6 +102,10 @@ package struct EngineCounters: Sendable {
     package var peersPaused = 0
     package var slowPeersDropped = 0
     package var silentPeersDropped = 0
+    package var peersDroppedForRoom = 0
+    package var overloadsRefused = 0
+    package var callersHeld = 0
+    package var ownStalls = 0
     package var callsForgotten = 0
     package var callsHeld = 0
     package var heldCallsRefused = 0
@@ -116,6 +129,8 @@ package struct EngineCounters: Sendable {
             "registration_limit_reached": JSONValue(registrationLimitReached), "payloads_too_large": JSONValue(payloadsTooLarge),
             "peers_paused": JSONValue(peersPaused), "slow_peers_dropped": JSONValue(slowPeersDropped),
             "silent_peers_dropped": JSONValue(silentPeersDropped), "calls_forgotten": JSONValue(callsForgotten),
+            "peers_dropped_for_room": JSONValue(peersDroppedForRoom), "callers_held": JSONValue(callersHeld),
+            "own_stalls": JSONValue(ownStalls), "overloads_refused": JSONValue(overloadsRefused),
             "calls_held": JSONValue(callsHeld),
             "held_calls_refused": JSONValue(heldCallsRefused), "channels_created": JSONValue(channelsCreated),
             "channels_expired": JSONValue(channelsExpired), "channel_limit_reached": JSONValue(channelLimitReached),

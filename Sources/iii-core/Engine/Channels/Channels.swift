@@ -61,6 +61,7 @@ final class Channels {
 
     var count: Int { channels.count }
     var connectionCount: Int { connections.count }
+    var openConnections: [ChannelConnection] { Array(connections.values) }
 
     // MARK: Life cycle
 

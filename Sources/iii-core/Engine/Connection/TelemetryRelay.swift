@@ -6,7 +6,8 @@ import NIOCore
 /// (protocol.md §1.5, §8.2, §11.6).
 ///
 /// While the built-in is away a bounded ring (`telemetry_buffer_bytes`) holds frames and drops the oldest; when no such entry
-/// is configured nothing is kept. Either way the loss is counted and no reader waits.
+/// is configured nothing is kept. A built-in that is slow is sent no more than `outbound_high_water_bytes` ahead and never dropped
+/// on account of telemetry. Either way the loss is counted and no reader waits; a frame counts as relayed when the kernel has it.
 final class TelemetryRelay {
     static let consumer = "iii-observability"
     /// Gauges older than this are not listed.
@@ -15,7 +16,9 @@ final class TelemetryRelay {
     static let maximumTrackedWorkers = 20_000
 
     private unowned let engine: Engine
-    private var waiting: [[UInt8]] = []
+    /// Open connections of the consumer, the newest last, and where in its stream each frame ends that it has not taken yet.
+    private var consumers: [(connection: WorkerConnection, unsent: CircularBuffer<Int>)] = []
+    private var waiting = CircularBuffer<[UInt8]>()
     private var waitingBytes = 0
     private var gauges: [UUIDBits: (values: [String: JSONValue], at: NIODeadline, milliseconds: Int64)] = [:]
 
@@ -37,10 +40,10 @@ final class TelemetryRelay {
             engine.logger.debug("telemetry frame dropped: its body is not JSON")
             return
         }
-        if bytes[0] == UInt8(ascii: "M") { tap(body) }
-        if let consumer = consumerConnection {
-            engine.counters.telemetryRelayed += 1
-            consumer.sendBinary(bytes)
+        // Decoded for its gauges, which takes a while: no worker's fit more.
+        if bytes[0] == UInt8(ascii: "M"), body.count <= engine.options.maximumRegistrationBytes { tap(body) }
+        if let index = consumers.lastIndex(where: { $0.connection.phase == .open }) {
+            relay(bytes, to: index)
         } else if engine.entryConfigurations[Self.consumer] != nil {
             keep(Array(bytes))
         } else {
@@ -48,8 +51,30 @@ final class TelemetryRelay {
         }
     }
 
-    private var consumerConnection: WorkerConnection? {
-        engine.connections.values.first { $0.worker.builtinName == Self.consumer && $0.phase == .open }
+    func consumerConnected(_ connection: WorkerConnection) { consumers.append((connection, [])) }
+
+    func consumerLost(_ connection: WorkerConnection) {
+        guard let index = consumers.firstIndex(where: { $0.connection === connection }) else { return }
+        engine.counters.telemetryDropped += consumers.remove(at: index).unsent.count
+    }
+
+    /// It has taken bytes.
+    func consumerAdvanced(_ connection: WorkerConnection) {
+        guard let index = consumers.firstIndex(where: { $0.connection === connection }) else { return }
+        while let end = consumers[index].unsent.first, end <= connection.deliveredBytes {
+            consumers[index].unsent.removeFirst()
+            engine.counters.telemetryRelayed += 1
+        }
+    }
+
+    private func relay(_ frame: UnsafeRawBufferPointer, to index: Int) {
+        let connection = consumers[index].connection
+        guard connection.queuedBytes == 0 || connection.queuedBytes + frame.count <= engine.options.outboundHighWater else {
+            engine.counters.telemetryDropped += 1
+            return
+        }
+        connection.sendBinary(frame)
+        consumers[index].unsent.append(connection.deliveredBytes + connection.queuedBytes)
     }
 
     private func keep(_ frame: [UInt8]) {
@@ -63,11 +88,8 @@ final class TelemetryRelay {
 
     /// The consumer is ready: hands over what waited for it.
     func consumerBecameReady() {
-        guard let consumer = consumerConnection else { return }
-        for frame in waiting {
-            engine.counters.telemetryRelayed += 1
-            frame.withUnsafeBytes { consumer.sendBinary($0) }
-        }
+        guard let index = consumers.lastIndex(where: { $0.connection.phase == .open }) else { return }
+        for frame in waiting { frame.withUnsafeBytes { relay($0, to: index) } }
         waiting = []
         waitingBytes = 0
     }
@@ -116,18 +138,4 @@ final class TelemetryRelay {
         "iii.worker.cpu.user_micros": "cpu_user_micros", "iii.worker.cpu.system_micros": "cpu_system_micros",
         "iii.worker.event_loop.lag_ms": "event_loop_lag_ms", "iii.worker.uptime_seconds": "uptime_seconds",
     ]
-}
-
-/// A telemetry-only socket (`/otel`): no registration frame, no registry entry, everything but telemetry ignored.
-package final class TelemetryConnection: WebSocketConnection {
-    private let engine: Engine
-
-    init(engine: Engine, limits: WebSocketLimits, coalescer: WriteCoalescer) {
-        self.engine = engine
-        super.init(role: .server, limits: limits, coalescer: coalescer)
-    }
-
-    override package func messageReceived(_ bytes: UnsafeRawBufferPointer, isText: Bool) {
-        if !isText, TelemetryRelay.isTelemetry(bytes) { engine.telemetry.received(bytes) }
-    }
 }

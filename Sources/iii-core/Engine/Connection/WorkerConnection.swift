@@ -16,13 +16,13 @@ package final class WorkerConnection: WebSocketConnection {
     var fedBytes: [UUIDBits: Int] = [:]
     /// Destinations on whose account this connection is not read.
     var pauseCount = 0
-    /// When this connection last took bytes, or was last below its high-water mark.
-    var lastProgress = NIODeadline.now()
-    var lastPing = NIODeadline.now()
+    var health = PeerHealth(now: .now())
+    let isTelemetryConsumer: Bool
 
     init(engine: Engine, worker: Worker, limits: WebSocketLimits, coalescer: WriteCoalescer) {
         self.engine = engine
         self.worker = worker
+        isTelemetryConsumer = worker.builtinName == TelemetryRelay.consumer
         super.init(role: .server, limits: limits, coalescer: coalescer)
         worker.connection = self
     }
@@ -36,8 +36,22 @@ package final class WorkerConnection: WebSocketConnection {
     }
 
     override package func queuedBytesShrank() {
-        lastProgress = .now()
-        if !pausedFeeders.isEmpty, queuedBytes <= engine.options.outboundHighWater / 2 { engine.resumeFeeders(of: self) }
+        health.progressed(.now())
+        if isTelemetryConsumer { engine.telemetry.consumerAdvanced(self) }
+        guard isHeld || !fedBytes.isEmpty, queuedBytes <= engine.options.outboundHighWater / 2 else { return }
+        isHeld = false
+        engine.resumeFeeders(of: self)
+    }
+
+    func judge(_ now: NIODeadline, _ limits: PeerHealth.Limits) -> PeerHealth.Verdict {
+        health.judge(now, lastInbound: lastInbound, isRead: isBeingRead, queuedBytes: queuedBytes, limits)
+    }
+
+    /// The engine has answered this peer itself. While much of that waits for it, nothing more of it is handled.
+    func answered() {
+        guard queuedBytes > engine.options.outboundHighWater, phase == .open, !isHeld else { return }
+        engine.counters.callersHeld += 1
+        isHeld = true
     }
 
     override package func queueOverflowed() {
@@ -62,14 +76,20 @@ package final class WorkerConnection: WebSocketConnection {
         switch envelope.type {
         case .invokeFunction: engine.invoke(from: self, bytes, envelope)
         case .invocationResult: engine.resultReceived(from: self, bytes, envelope)
-        case .ping: sendText(Self.pong)
+        case .ping:
+            sendText(Self.pong)
+            answered()
         case .pong, .workerRegistered, .registerService, .registrationRejected, .error, .reattach: break
         case .unknown: dropped("unknown message type")
-        default: registrationReceived(bytes, envelope)
+        default:
+            let start = NIODeadline.now()
+            registrationReceived(bytes, envelope)
+            spend(nanoseconds: (NIODeadline.now() - start).nanoseconds)
         }
     }
 
     private func registrationReceived(_ bytes: UnsafeRawBufferPointer, _ envelope: Envelope) {
+        guard bytes.count <= engine.options.maximumRegistrationBytes else { return engine.refusedForLength(bytes, envelope, of: worker) }
         // The text is one well-formed object: the scan has seen to it.
         guard let message = try? JSONValue(parsing: bytes) else { return dropped("nested too deeply") }
         guard let id = message["id"]?.string else { return dropped("field 'id' is missing or not a string") }

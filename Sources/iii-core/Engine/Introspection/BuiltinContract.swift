@@ -20,6 +20,7 @@ extension Engine {
             metadata.pid = call.input["pid"]?.integer
             metadata.isolation = "process"
             worker.metadata = metadata
+            functionListing.namesChanged()
             fleet.announced(name, metadata.pid.map { Int32(truncatingIfNeeded: $0) })
             call.succeed([
                 "instance_id": .string(instanceID.text), "channel_key": .string(channelKey), "config": entryConfigurations[name] ?? .null,
@@ -97,7 +98,9 @@ extension Engine {
         members["channels"] = JSONValue(channels.count)
         members["channel_connections"] = JSONValue(channels.connectionCount)
         members["channel_waiting_bytes"] = JSONValue(channels.waitingBytes)
-        members["queued_bytes"] = JSONValue(connections.values.reduce(0) { $0 + $1.queuedBytes })
+        members["queued_bytes"] = JSONValue(coalescer.budget.outbound)
+        members["unhandled_bytes"] = JSONValue(coalescer.budget.inbound)
+        members["telemetry_connections"] = JSONValue(telemetryConnections.count)
         return .object(members)
     }
 

@@ -80,21 +80,20 @@ extension Engine {
             let input = call.input
             let includeInternal = input["include_internal"]?.bool ?? false
             let workers = Set((input["workers"]?.array ?? []).compactMap(\.string) + [input["worker"]?.string].compactMap { $0 })
-            let records = visibleFunctions(includeInternal: includeInternal, seesPrivileged: call.caller?.isPrivileged ?? false).filter {
-                record in
-                if let prefix = input["prefix"]?.string, !record.key.id.hasPrefix(prefix) { return false }
-                if let namespace = input["namespace"]?.string, record.key.namespace != namespace { return false }
-                if let search = input["search"]?.string?.lowercased(), !search.isEmpty {
-                    let text = record.key.id + " " + (record.current?.description ?? record.builtin?.description ?? "")
-                    if !text.lowercased().contains(search) { return false }
-                }
-                if !workers.isEmpty, !workers.contains(workerName(record.current?.worker).string ?? "") { return false }
-                if !includeInternal, let metadata = record.current?.metadata, (try? JSONValue(parsing: metadata))?["internal"] == true {
-                    return false
-                }
-                return true
+            let seesPrivileged = call.caller?.isPrivileged ?? false
+            let prefix = input["prefix"]?.string
+            let namespace = input["namespace"]?.string
+            let needle = Array((input["search"]?.string ?? "").lowercased().utf8)
+            let entries = functionListing.current.filter { entry in
+                let record = entry.record
+                if record.isPrivilegedOnly ? !(seesPrivileged && includeInternal) : entry.isInternal && !includeInternal { return false }
+                if entry.isMarkedInternal, !includeInternal { return false }
+                if let prefix, !record.key.id.hasPrefix(prefix) { return false }
+                if let namespace, record.key.namespace != namespace { return false }
+                if !workers.isEmpty, !workers.contains(entry.workerName) { return false }
+                return needle.isEmpty || functionListing.matches(entry, needle)
             }
-            call.reply(.success(rows("functions", records.map(functionRow))))
+            call.reply(.success(rows("functions", entries.map(functionListing.row))))
         }
         add("engine::functions::info", "Describes one function, or up to 32") { [self] call in
             let input = call.input
@@ -176,6 +175,7 @@ extension Engine {
             else { return }
             if !worker.isPrivileged {
                 worker.metadata.merge(call.input)
+                functionListing.namesChanged()
                 announcements.workerEvent("worker_metadata_updated", worker.id)
             }
             call.succeed(["success": true])

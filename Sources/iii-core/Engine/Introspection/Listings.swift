@@ -10,18 +10,6 @@ extension Engine {
 
     func isInternal(_ id: String) -> Bool { id.hasPrefix("engine::") || isPrivateFunction(id) }
 
-    /// Function records a caller may see, sorted by id.
-    func visibleFunctions(includeInternal: Bool, seesPrivileged: Bool) -> [FunctionRecord] {
-        registry.functions.all.filter { record in
-            if record.isPrivilegedOnly { return seesPrivileged && includeInternal }
-            return includeInternal || !isInternal(record.key.id)
-        }.sorted { $0.key.id < $1.key.id }
-    }
-
-    func functionRows(includeInternal: Bool, seesPrivileged: Bool) -> [[UInt8]] {
-        visibleFunctions(includeInternal: includeInternal, seesPrivileged: seesPrivileged).map(functionRow)
-    }
-
     /// `schemas` are the names under which the two formats are listed.
     private func describe(_ record: FunctionRecord, schemas: (request: String, response: String)) -> JSONObjectText {
         let registration = record.current

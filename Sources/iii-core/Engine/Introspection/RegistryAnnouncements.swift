@@ -76,7 +76,7 @@ final class RegistryAnnouncements {
         guard !engine.registry.triggers.triggers(ofType: Self.functionsAvailable).isEmpty else { return }
         var event = JSONObjectText()
         event.set("event", "functions_changed")
-        event.set("functions", rows: engine.functionRows(includeInternal: true, seesPrivileged: false))
+        event.set("functions", rows: engine.functionListing.current.filter { !$0.record.isPrivilegedOnly }.map(engine.functionListing.row))
         fire(Self.functionsAvailable, raw: event.finish())
     }
 

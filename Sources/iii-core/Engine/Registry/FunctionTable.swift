@@ -99,6 +99,8 @@ package struct FunctionTable {
 
     private var namespaces: [String: ByteKeyedTable<FunctionRecord>] = [:]
     private var defaults = ByteKeyedTable<FunctionRecord>()
+    /// Changes with everything that a listing of the table would show.
+    package private(set) var generation = 0
     /// Most functions one worker may register. Default 10 000.
     package var maximumPerWorker: Int
 
@@ -128,6 +130,7 @@ package struct FunctionTable {
     // MARK: Changes
 
     package mutating func addBuiltin(_ function: BuiltinFunction) {
+        generation &+= 1
         insert(FunctionRecord(key: FunctionKey(function.id), builtin: function))
     }
 
@@ -144,6 +147,7 @@ package struct FunctionTable {
     package mutating func register(_ key: FunctionKey, _ registration: FunctionRegistration) -> Registration {
         let worker = registration.worker
         if let objection = objection(to: key, of: worker) { return objection }
+        generation &+= 1
         worker.awaitedFunctions.remove(key)
         worker.functionIDs.insert(key)
         guard let record = lookup(key) else {
@@ -164,6 +168,7 @@ package struct FunctionTable {
     @discardableResult
     package mutating func unregister(_ key: FunctionKey, from worker: Worker) -> Bool {
         guard worker.functionIDs.remove(key) != nil, let record = lookup(key) else { return false }
+        generation &+= 1
         record.owners.removeAll { $0.worker === worker }
         guard record.owners.isEmpty else { return false }
         erase(key)

@@ -19,6 +19,8 @@ package struct BuiltinFunction {
     package let description: String
     /// Invisible and not callable for workers without a built-in's secret (design.md §4).
     package let isPrivilegedOnly: Bool
+    /// Only answers: of no use to a caller that has left.
+    package var isQuery: Bool { id.hasSuffix("::list") || id.hasSuffix("::info") }
     package let handler: (BuiltinCall) -> Void
 
     package init(_ id: String, _ description: String, isPrivilegedOnly: Bool = false, handler: @escaping (BuiltinCall) -> Void) {

@@ -34,15 +34,21 @@ extension Engine {
         input.set("traceparent", raw: envelope.traceparent.isPresent ? Array(envelope.traceparent.of(bytes)) : nil)
         input.set("baggage", raw: envelope.baggage.isPresent ? Array(envelope.baggage.of(bytes)) : nil)
         if let namespace { input.set("namespace", .string(namespace)) }
-        call(provider, data: input.finish()) { [self] outcome in
-            guard let callerID else { return }
+        call(provider, data: input.finish(), feeder: caller) { [self] outcome in
+            guard let callerID else {
+                if case .failure = outcome { counters.invocationsFailed &+= 1 }
+                return
+            }
             switch outcome {
             case .result:
                 let answer: JSONValue = ["messageReceiptId": .string(receipt)]
                 sendResult(to: caller, callerID, function: literal, answer.bytes, traceContext: context)
             case .failure(let error):
                 counters.invocationsFailed &+= 1
-                sendError(to: caller, callerID, function: literal, InvocationError(.enqueueError, error.message), traceContext: context)
+                // What may be tried again keeps its code.
+                let isRetryable = [ErrorCode.tooManyInFlight, .workerOverloaded].contains { $0.rawValue == error.code }
+                let answer = isRetryable ? error : InvocationError(.enqueueError, error.message)
+                sendError(to: caller, callerID, function: literal, answer, traceContext: context)
             }
         }
     }

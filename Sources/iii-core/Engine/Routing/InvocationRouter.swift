@@ -75,13 +75,22 @@ extension Engine {
             return
         }
         if let builtin = record.builtin {
-            return callBuiltin(builtin, record, caller, isSynchronous ? callerID : nil, bytes, envelope)
+            guard connection.phase == .open || !builtin.isQuery else { return }
+            let start = NIODeadline.now()
+            callBuiltin(builtin, record, caller, isSynchronous ? callerID : nil, bytes, envelope)
+            return connection.spend(nanoseconds: (NIODeadline.now() - start).nanoseconds)
         }
         guard let callee = record.selectCallee(default: options.invocationPolicy), let target = callee.connection else {
             return calleeIsAway(record, connection, isSynchronous ? callerID : nil, bytes, envelope, isRetry: isRetry)
         }
         if let error = inFlightError(caller, callee) {
             counters.inFlightLimitReached &+= 1
+            counters.invocationsFailed &+= 1
+            if isSynchronous, let callerID { sendError(to: caller, callerID, function: record.literal, error, traceContext: []) }
+            return
+        }
+        if target.queuedBytes > options.outboundHighWater, isOverloaded(target, by: caller, adding: bytes.count) {
+            let error = overloadError(target)
             counters.invocationsFailed &+= 1
             if isSynchronous, let callerID { sendError(to: caller, callerID, function: record.literal, error, traceContext: []) }
             return
@@ -118,8 +127,11 @@ extension Engine {
         if target.queuedBytes > options.outboundHighWater { throttle(caller, feeding: target, by: bytes.count) }
     }
 
+    /// An action is decoded, so its length is bounded, in bytes.
+    private static let longestAction = 64 << 10
+
     private static func action(_ bytes: UnsafeRawBufferPointer) -> Action? {
-        guard let value = try? JSONValue(parsing: bytes) else { return nil }
+        guard bytes.count <= longestAction, let value = try? JSONValue(parsing: bytes) else { return nil }
         switch value["type"]?.string {
         case "void": return .void
         case "enqueue": return value["queue"]?.string.map { .enqueue(queue: $0) }
@@ -220,6 +232,7 @@ extension Engine {
             buffer.writeBytes(traceContext)
             buffer.writeInteger(UInt8(ascii: "}"))
         }
+        worker.connection?.answered()
     }
 
     func sendError(to worker: Worker, _ id: UUIDBits, function: [UInt8], _ error: InvocationError, traceContext: [UInt8]) {
@@ -230,6 +243,7 @@ extension Engine {
             buffer.writeBytes(traceContext)
             buffer.writeInteger(UInt8(ascii: "}"))
         }
+        worker.connection?.answered()
     }
 
     /// Fails a call whose callee is gone, at once (protocol.md §3.8).
@@ -248,8 +262,11 @@ extension Engine {
     // MARK: Calls the engine makes
 
     /// Calls a function on the engine's own behalf: no caller id is added and no worker is told of the outcome.
+    ///
+    /// `feeder` is the worker whose message is passed on: the call counts among those it has in flight, and it is paused or
+    /// refused where the callee cannot keep up.
     func call(
-        _ key: FunctionKey, data: [UInt8], metadata: [UInt8]? = nil, from caller: Worker? = nil,
+        _ key: FunctionKey, data: [UInt8], metadata: [UInt8]? = nil, from caller: Worker? = nil, feeder: Worker? = nil,
         completion: @escaping (CallOutcome) -> Void = { _ in }
     ) {
         guard let record = registry.functions.lookup(key) else { return completion(.failure(notFound(key))) }
@@ -266,9 +283,18 @@ extension Engine {
         guard let callee = record.selectCallee(default: options.invocationPolicy), let target = callee.connection else {
             return completion(.failure(unavailable(record)))
         }
+        if let error = feeder.flatMap({ inFlightError($0, callee) }) {
+            counters.inFlightLimitReached &+= 1
+            return completion(.failure(error))
+        }
+        if isOverloaded(target, by: feeder, adding: data.count) { return completion(.failure(overloadError(target))) }
+        feeder?.callsInFlight &+= 1
         let id = nextInvocationID()
-        callee.invocations[id] = PendingInvocation(
-            destination: .engine(completion), function: record, traceContext: [], startedAt: .now())
+        let destination = PendingInvocation.Destination.engine { outcome in
+            feeder?.callsInFlight &-= 1
+            completion(outcome)
+        }
+        callee.invocations[id] = PendingInvocation(destination: destination, function: record, traceContext: [], startedAt: .now())
         target.sendText(expectedLength: 160 &+ data.count &+ (metadata?.count ?? 0)) { buffer in
             buffer.writeStaticString(#"{"type":"invokefunction","invocation_id":""#)
             buffer.writeUUID(id)
@@ -282,6 +308,7 @@ extension Engine {
             }
             buffer.writeInteger(UInt8(ascii: "}"))
         }
+        if let feeder, target.queuedBytes > options.outboundHighWater { throttle(feeder, feeding: target, by: data.count) }
     }
 
     private func callBuiltin(
@@ -289,6 +316,15 @@ extension Engine {
         _ envelope: Envelope
     ) {
         let context = traceContext(bytes, envelope)
+        if Int(envelope.data.length) > options.maximumRegistrationBytes, !caller.isPrivileged {
+            counters.payloadsTooLarge &+= 1
+            counters.invocationsFailed &+= 1
+            guard let callerID else { return }
+            let reason =
+                "The input of \(builtin.id) has \(envelope.data.length) bytes; max_registration_bytes is \(options.maximumRegistrationBytes)"
+            return sendError(
+                to: caller, callerID, function: record.literal, InvocationError(.payloadTooLarge, reason), traceContext: context)
+        }
         let input = envelope.data.isPresent ? (try? JSONValue(parsing: envelope.data.of(bytes))) ?? .null : .null
         guard input.isNull || input.object != nil else {
             counters.invocationsFailed &+= 1

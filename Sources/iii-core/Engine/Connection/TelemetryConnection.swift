@@ -1,0 +1,32 @@
+import IIITransport
+import NIOCore
+
+/// A telemetry-only socket (`/otel`): no registration frame, no registry entry, everything but telemetry ignored. It counts
+/// against `max_connections`, is pinged, and ends like a worker's.
+package final class TelemetryConnection: WebSocketConnection {
+    private let engine: Engine
+    private var health = PeerHealth(now: .now())
+
+    init(engine: Engine, limits: WebSocketLimits, coalescer: WriteCoalescer) {
+        self.engine = engine
+        super.init(role: .server, limits: limits, coalescer: coalescer)
+    }
+
+    override package func connectionOpened() {
+        engine.telemetryConnections[ObjectIdentifier(self)] = self
+    }
+
+    override package func connectionClosed() {
+        engine.telemetryConnections[ObjectIdentifier(self)] = nil
+    }
+
+    override package func queuedBytesShrank() { health.progressed(.now()) }
+
+    override package func messageReceived(_ bytes: UnsafeRawBufferPointer, isText: Bool) {
+        if !isText, TelemetryRelay.isTelemetry(bytes) { engine.telemetry.received(bytes) }
+    }
+
+    func judge(_ now: NIODeadline, _ limits: PeerHealth.Limits) -> PeerHealth.Verdict {
+        health.judge(now, lastInbound: lastInbound, isRead: isBeingRead, queuedBytes: queuedBytes, limits)
+    }
+}
