@@ -58,13 +58,15 @@ package final class Engine: @unchecked Sendable {
     lazy var telemetry = TelemetryRelay(engine: self)
     lazy var held = HeldCalls(engine: self)
     lazy var channels = Channels(engine: self)
-    package internal(set) var httpFunctions = HTTPFunctionTable()
+    package internal(set) var httpFunctions: HTTPFunctionTable
     /// Configured entries that provide them.
     var httpFunctionEntries: Set<String> = []
     lazy var announcements = RegistryAnnouncements(engine: self)
     lazy var functionListing = FunctionListing(engine: self)
     /// Expanded `config` of every configured entry, for `core::builtin::hello`.
     package var entryConfigurations: [String: JSONValue] = [:]
+    /// What the trace contexts of calls under way occupy.
+    var traceContextBytes = 0
     /// Answers of providers that `engine::register_trigger` waits for, by trigger id.
     var awaitedTriggers: [String: (InvocationError?) -> Void] = [:]
     /// Functions that a worker has taken over from others within the last second: the first, and how many.
@@ -88,13 +90,13 @@ package final class Engine: @unchecked Sendable {
         self.fleet = fleet
         self.logger = logger
         coalescer = WriteCoalescer(eventLoop: eventLoop)
+        let ledger = RegistrationLedger()
         registry = WorkerRegistry(
-            functions: FunctionTable(maximumPerWorker: options.maximumFunctionsPerWorker),
-            triggers: TriggerTable(
-                maximumTriggersPerWorker: options.maximumTriggersPerWorker, maximumTypesPerWorker: options.maximumTriggerTypesPerWorker))
+            functions: FunctionTable(ledger: ledger), triggers: TriggerTable(ledger: ledger))
+        httpFunctions = HTTPFunctionTable(ledger: ledger)
         invocationPrefix = UInt64.random(in: .min ... .max)
         addBuiltinFunctions()
-        applyBudget()
+        applyLimits()
         coalescer.budget.exceeded = { [unowned self] direction in relieve(direction) }
     }
 
@@ -124,13 +126,16 @@ package final class Engine: @unchecked Sendable {
     /// New settings of the first listener, whose limits of workers and calls hold for the whole engine.
     package func optionsChanged(_ new: EngineOptions) {
         options = new
-        applyBudget()
-        registry.functions.maximumPerWorker = new.maximumFunctionsPerWorker
-        registry.triggers.maximumTriggersPerWorker = new.maximumTriggersPerWorker
-        registry.triggers.maximumTypesPerWorker = new.maximumTriggerTypesPerWorker
+        applyLimits()
     }
 
-    private func applyBudget() {
+    private func applyLimits() {
+        registry.functions.maximumPerWorker = options.maximumFunctionsPerWorker
+        registry.triggers.maximumTriggersPerWorker = options.maximumTriggersPerWorker
+        registry.triggers.maximumTypesPerWorker = options.maximumTriggerTypesPerWorker
+        registry.triggers.maximumDurable = options.maximumDurableTriggers
+        registry.functions.ledger.maximumPerWorker = options.registeredBytesPerWorker
+        registry.functions.ledger.maximumTotal = options.registeredBytes
         coalescer.budget.maximumOutbound = options.outboundTotalBytes
         coalescer.budget.maximumInbound = options.inboundTotalBytes
     }
@@ -224,7 +229,7 @@ package final class Engine: @unchecked Sendable {
         case .tookOver:
             announcements.functionReplaced(key)
             functionMoved(key, to: worker)
-        case .refused, .limitReached:
+        case .refused, .limitReached, .noRoom:
             refused(key, worker, outcome)
             return false
         }
@@ -261,9 +266,22 @@ package final class Engine: @unchecked Sendable {
 
     /// Logs why `objection` stands against a registration.
     func refused(_ key: FunctionKey, _ worker: Worker, _ objection: FunctionTable.Registration) {
-        guard objection == .limitReached else { return refused(key.id, worker, "the core or a built-in owns this id") }
-        counters.registrationLimitReached += 1
-        refused(key.id, worker, "max_functions_per_worker is \(registry.functions.maximumPerWorker)")
+        let reason =
+            switch objection {
+            case .limitReached: "max_functions_per_worker is \(registry.functions.maximumPerWorker)"
+            case .noRoom(let limit): noRoom(limit)
+            default: "the core or a built-in owns this id"
+            }
+        if objection != .refused { counters.registrationLimitReached += 1 }
+        refused(key.id, worker, reason)
+    }
+
+    func noRoom(_ limit: RegistrationLedger.Limit) -> String {
+        switch limit {
+        case .perWorker:
+            "this worker's registrations would occupy more than registered_bytes_per_worker (\(options.registeredBytesPerWorker))"
+        case .total: "all registrations would occupy more than registered_bytes (\(options.registeredBytes))"
+        }
     }
 
     func registerTriggerType(_ id: String, _ provider: TriggerTypeRecord.Provider) {
@@ -273,29 +291,43 @@ package final class Engine: @unchecked Sendable {
         switch outcome {
         case .accepted: break
         case .refused: refused(id, worker, "the core or a built-in provides this trigger type")
-        case .limitReached:
+        case .limitReached, .durableLimitReached:
             counters.registrationLimitReached += 1
             refused(id, worker, "max_trigger_types_per_worker is \(registry.triggers.maximumTypesPerWorker)")
+        case .noRoom(let limit):
+            counters.registrationLimitReached += 1
+            refused(id, worker, noRoom(limit))
         }
     }
 
-    func registerTrigger(_ request: TriggerRequest, owner: Worker?) {
+    /// Without an owner it is durable and made by `creator`. Returns why it was not taken, which an owner has been told.
+    @discardableResult
+    func registerTrigger(_ request: TriggerRequest, owner: Worker?, creator: Worker? = nil) -> InvocationError? {
         if let owner, !owner.isPrivileged, isPrivateFunction(request.functionID) {
             refused(request.id, owner, "\(request.functionID) is for built-ins only")
-            return sendTriggerError(
-                request.id, request.type, request.functionID, to: owner,
-                InvocationError(.triggerRegistrationFailed, "Function \(request.functionID) is for built-ins only"))
+            let error = InvocationError(.triggerRegistrationFailed, "Function \(request.functionID) is for built-ins only")
+            sendTriggerError(request.id, request.type, request.functionID, to: owner, error)
+            return error
         }
-        let (outcome, effects) = registry.triggers.register(request, owner: owner)
+        let (outcome, effects) = registry.triggers.register(request, owner: owner, creator: creator)
         perform(effects)
-        if outcome == .limitReached, let owner {
+        let objection: String
+        switch outcome {
+        case .accepted, .refused: objection = ""
+        case .limitReached:
+            objection = "max_triggers_per_worker is \(registry.triggers.maximumTriggersPerWorker)"
+        case .durableLimitReached: objection = "max_durable_triggers is \(registry.triggers.maximumDurable)"
+        case .noRoom(let limit): objection = noRoom(limit)
+        }
+        if !objection.isEmpty {
             counters.registrationLimitReached += 1
-            refused(request.id, owner, "max_triggers_per_worker is \(registry.triggers.maximumTriggersPerWorker)")
-            sendTriggerError(
-                request.id, request.type, request.functionID, to: owner,
-                InvocationError(.triggerRegistrationFailed, "This worker has \(owner.triggerIDs.count) triggers (max_triggers_per_worker)"))
+            if let worker = owner ?? creator { refused(request.id, worker, objection) }
+            let error = InvocationError(.triggerRegistrationFailed, objection)
+            if let owner { sendTriggerError(request.id, request.type, request.functionID, to: owner, error) }
+            return error
         }
         if registry.triggers[trigger: request.id]?.isParked == true { warnIfStillParked(request.id) }
+        return nil
     }
 
     /// A registration that is not even decoded; its id is named in the log, up to a length.

@@ -36,18 +36,28 @@ package struct EngineOptions: Sendable {
     package var abandonedCallLifetime = TimeAmount.hours(24)
     /// Longest registration, and longest input of an engine function, in bytes: both are decoded, which takes a while. Default 1 MiB.
     package var maximumRegistrationBytes = 1 << 20
+    /// Bytes that the registrations of one worker, and of all, occupy (`RegistrationLedger`). Defaults 32 MiB and 64 MiB.
+    package var registeredBytesPerWorker = 32 << 20
+    package var registeredBytes = 64 << 20
+    /// Triggers made by `engine::register_trigger`, which outlive their makers. Default 10 000.
+    package var maximumDurableTriggers = 10_000
+    /// Engine functions one worker may wait for. Default 1 024.
+    package var maximumEngineCalls = 1_024
+    /// Trace contexts kept for the answers of calls under way. Default 8 MiB.
+    package var traceContextBufferBytes = 8 << 20
     /// Default 10 000, 10 000 and 1 000.
     package var maximumFunctionsPerWorker = 10_000
     package var maximumTriggersPerWorker = 10_000
     package var maximumTriggerTypesPerWorker = 1_000
-    /// Calls held for a built-in that is restarting, at most, and for how long. Defaults 1 024 and 5 s.
+    /// Calls held for a built-in that is restarting, at most, and for how long. Defaults 1 024, 32 MiB and 5 s.
     package var maximumHeldCalls = 1_024
+    package var heldCallsBufferBytes = 32 << 20
     package var holdTimeout = TimeAmount.seconds(5)
     /// Channels one worker may own. Default 10 000.
     package var maximumChannelsPerWorker = 10_000
-    /// Bytes that wait in one channel, and in all of them together. Defaults 16 MiB and 256 MiB.
+    /// Bytes that wait in one channel, and in all of them together. Defaults 16 MiB and 64 MiB.
     package var channelBufferBytes = 16 << 20
-    package var channelsBufferBytes = 256 << 20
+    package var channelsBufferBytes = 64 << 20
     /// Telemetry kept for `iii-observability` while it is away; the oldest is dropped. Default 4 MiB.
     package var telemetryBufferBytes = 4 << 20
     package var invocationPolicy = InvocationPolicy.latest
@@ -76,7 +86,13 @@ package struct EngineOptions: Sendable {
         integer("max_functions_per_worker", &maximumFunctionsPerWorker)
         integer("max_triggers_per_worker", &maximumTriggersPerWorker)
         integer("max_trigger_types_per_worker", &maximumTriggerTypesPerWorker)
+        integer("registered_bytes_per_worker", &registeredBytesPerWorker)
+        integer("registered_bytes", &registeredBytes)
+        integer("max_durable_triggers", &maximumDurableTriggers)
+        integer("max_engine_calls", &maximumEngineCalls)
+        integer("trace_context_buffer_bytes", &traceContextBufferBytes)
         integer("max_held_calls", &maximumHeldCalls)
+        integer("held_calls_buffer_bytes", &heldCallsBufferBytes)
         integer("max_channels_per_worker", &maximumChannelsPerWorker)
         integer("channel_buffer_bytes", &channelBufferBytes)
         integer("channels_buffer_bytes", &channelsBufferBytes)
@@ -104,6 +120,7 @@ package struct EngineCounters: Sendable {
     package var silentPeersDropped = 0
     package var peersDroppedForRoom = 0
     package var overloadsRefused = 0
+    package var traceContextsDropped = 0
     package var callersHeld = 0
     package var ownStalls = 0
     package var callsForgotten = 0
@@ -131,6 +148,7 @@ package struct EngineCounters: Sendable {
             "silent_peers_dropped": JSONValue(silentPeersDropped), "calls_forgotten": JSONValue(callsForgotten),
             "peers_dropped_for_room": JSONValue(peersDroppedForRoom), "callers_held": JSONValue(callersHeld),
             "own_stalls": JSONValue(ownStalls), "overloads_refused": JSONValue(overloadsRefused),
+            "trace_contexts_dropped": JSONValue(traceContextsDropped),
             "calls_held": JSONValue(callsHeld),
             "held_calls_refused": JSONValue(heldCallsRefused), "channels_created": JSONValue(channelsCreated),
             "channels_expired": JSONValue(channelsExpired), "channel_limit_reached": JSONValue(channelLimitReached),

@@ -30,7 +30,7 @@ package final class DataChannel {
 /// (design.md §3); removed when both ends are done, retired, orphaned or expired. Confined to the engine's loop.
 ///
 /// Limits: `max_channels_per_worker` (10 000), `channel_buffer_bytes` per channel (16 MiB), `channels_buffer_bytes` for all
-/// together (256 MiB; beyond, every writer that holds more than its share waits), five minutes to open both ends.
+/// together (64 MiB; beyond, every writer that holds more than its share waits), five minutes to open both ends.
 final class Channels {
     /// A built-in that mints references, and the function that is told when one of them is opened.
     private struct Minter {

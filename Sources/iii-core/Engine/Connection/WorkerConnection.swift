@@ -106,6 +106,7 @@ package final class WorkerConnection: WebSocketConnection {
         }
         let description = optionalString("description")
         guard description.isValid else { return dropped("field 'description' is not a string") }
+        let cost = bytes.count + RegistrationLedger.overhead
         switch envelope.type {
         case .registerFunction:
             engine.registerFunction(
@@ -114,7 +115,7 @@ package final class WorkerConnection: WebSocketConnection {
                     worker: worker, description: description.0, requestFormat: raw("request_format"),
                     responseFormat: raw("response_format"),
                     metadata: raw("metadata"), policy: message["metadata"]?["invocation_policy"]?.string.flatMap(InvocationPolicy.init),
-                    isHTTPInvoked: message["invocation"].map { !$0.isNull } ?? false),
+                    isHTTPInvoked: message["invocation"].map { !$0.isNull } ?? false, cost: cost),
                 invocation: message["invocation"].flatMap { $0.isNull ? nil : $0 })
         case .unregisterFunction:
             engine.unregisterFunction(FunctionKey(id), from: worker)
@@ -124,7 +125,7 @@ package final class WorkerConnection: WebSocketConnection {
                 id,
                 .init(
                     worker: worker, description: text, triggerRequestFormat: raw("trigger_request_format"),
-                    callRequestFormat: raw("call_request_format")))
+                    callRequestFormat: raw("call_request_format"), cost: cost))
         case .unregisterTriggerType:
             engine.perform(engine.registry.triggers.unregisterType(id, from: worker))
         case .registerTrigger:
@@ -134,7 +135,7 @@ package final class WorkerConnection: WebSocketConnection {
                 TriggerRequest(
                     id: id, type: type, functionID: function, namespace: optionalString("namespace").0 ?? FunctionKey.defaultNamespace,
                     config: envelope.config.isPresent ? Array(envelope.config.of(bytes)) : Array("null".utf8),
-                    metadata: envelope.metadata.isPresent ? Array(envelope.metadata.of(bytes)) : nil),
+                    metadata: envelope.metadata.isPresent ? Array(envelope.metadata.of(bytes)) : nil, cost: cost),
                 owner: worker)
         case .unregisterTrigger:
             engine.perform(engine.registry.triggers.unregister(id, from: worker))

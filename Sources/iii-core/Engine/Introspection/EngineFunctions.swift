@@ -174,6 +174,14 @@ extension Engine {
             guard !rejects(call, "engine::workers::register", strings: ["runtime", "version", "name", "os", "isolation", "description"])
             else { return }
             if !worker.isPrivileged {
+                // Kept as long as the worker stays, so it counts like a registration.
+                let ledger = registry.functions.ledger
+                if let limit = ledger.objection(to: worker, replacing: worker.reportCost, with: call.length) {
+                    counters.registrationLimitReached += 1
+                    return call.fail(.payloadTooLarge, noRoom(limit))
+                }
+                ledger.change(worker, by: call.length - worker.reportCost)
+                worker.reportCost = call.length
                 worker.metadata.merge(call.input)
                 functionListing.namesChanged()
                 announcements.workerEvent("worker_metadata_updated", worker.id)
@@ -253,8 +261,9 @@ extension Engine {
         let id = UUIDBits.random().text
         let metadata = call.input["metadata"].flatMap { $0.isNull ? nil : $0.bytes }
         let request = TriggerRequest(
-            id: id, type: type, functionID: function, config: (call.input["config"] ?? .null).bytes, metadata: metadata)
-        registerTrigger(request, owner: nil)
+            id: id, type: type, functionID: function, config: (call.input["config"] ?? .null).bytes, metadata: metadata,
+            cost: RegistrationLedger.overhead + call.length)
+        if let error = registerTrigger(request, owner: nil, creator: call.caller) { return call.reply(.failure(error)) }
         guard let trigger = registry.triggers[trigger: id], case .provider = trigger.holder else {
             return call.succeed(["id": .string(id)])
         }

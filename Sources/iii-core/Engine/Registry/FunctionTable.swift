@@ -22,11 +22,14 @@ package struct FunctionRegistration {
     package var responseFormat: [UInt8]?
     package var metadata: [UInt8]?
     package var policy: InvocationPolicy?
+    /// Bytes it occupies in the ledger of the table it stands in.
+    package internal(set) var cost: Int
 
     package init(
         worker: Worker, description: String? = nil, requestFormat: [UInt8]? = nil, responseFormat: [UInt8]? = nil, metadata: [UInt8]? = nil,
-        policy: InvocationPolicy? = nil, isHTTPInvoked: Bool = false
+        policy: InvocationPolicy? = nil, isHTTPInvoked: Bool = false, cost: Int = 0
     ) {
+        self.cost = cost
         self.worker = worker
         callee = isHTTPInvoked ? nil : worker
         self.isHTTPInvoked = isHTTPInvoked
@@ -95,6 +98,8 @@ package struct FunctionTable {
         case refused
         /// The worker has as many functions as it may.
         case limitReached
+        /// Its registrations, or those of all, occupy as many bytes as they may.
+        case noRoom(RegistrationLedger.Limit)
     }
 
     private var namespaces: [String: ByteKeyedTable<FunctionRecord>] = [:]
@@ -103,9 +108,12 @@ package struct FunctionTable {
     package private(set) var generation = 0
     /// Most functions one worker may register. Default 10 000.
     package var maximumPerWorker: Int
+    /// Shared with the other tables.
+    package let ledger: RegistrationLedger
 
-    package init(maximumPerWorker: Int = 10_000) {
+    package init(maximumPerWorker: Int = 10_000, ledger: RegistrationLedger = RegistrationLedger()) {
         self.maximumPerWorker = maximumPerWorker
+        self.ledger = ledger
     }
 
     // MARK: Lookup
@@ -147,6 +155,9 @@ package struct FunctionTable {
     package mutating func register(_ key: FunctionKey, _ registration: FunctionRegistration) -> Registration {
         let worker = registration.worker
         if let objection = objection(to: key, of: worker) { return objection }
+        let former = lookup(key)?.owners.first { $0.worker === worker }?.cost ?? 0
+        if let limit = ledger.objection(to: worker, replacing: former, with: registration.cost) { return .noRoom(limit) }
+        ledger.change(worker, by: registration.cost - former)
         generation &+= 1
         worker.awaitedFunctions.remove(key)
         worker.functionIDs.insert(key)
@@ -169,6 +180,7 @@ package struct FunctionTable {
     package mutating func unregister(_ key: FunctionKey, from worker: Worker) -> Bool {
         guard worker.functionIDs.remove(key) != nil, let record = lookup(key) else { return false }
         generation &+= 1
+        for registration in record.owners where registration.worker === worker { ledger.change(worker, by: -registration.cost) }
         record.owners.removeAll { $0.worker === worker }
         guard record.owners.isEmpty else { return false }
         erase(key)

@@ -56,7 +56,17 @@ package struct HTTPFunctionTable {
     private var ticket = 0
     private var order = 0
 
-    package init() {}
+    /// Shared with the other tables. Entries count from the moment they are registered, and not again when they are listed.
+    package let ledger: RegistrationLedger
+
+    package init(ledger: RegistrationLedger = RegistrationLedger()) { self.ledger = ledger }
+
+    /// Why there is no room for this registration; nil when there is.
+    package func objection(to key: FunctionKey, _ registration: FunctionRegistration) -> RegistrationLedger.Limit? {
+        let worker = registration.worker
+        let former = records[key]?.entries.first { $0.worker === worker }?.registration.cost ?? 0
+        return ledger.objection(to: worker, replacing: former, with: registration.cost)
+    }
 
     package var provider: Worker? { providers.last }
     package var count: Int { records.count }
@@ -72,6 +82,7 @@ package struct HTTPFunctionTable {
         guard isConfigured || provider != nil else { return remove(key, of: worker) + [.dropped(key, worker)] }
         // The same again, as after a reload of the worker's code: only what listings show may have changed.
         if var record = records[key], let last = record.entries.last, last.worker === worker, last.invocation == invocation {
+            ledger.change(worker, by: registration.cost - last.registration.cost)
             record.entries[record.entries.count - 1].registration = registration
             records[key] = record
             return last.isListed ? [.list(key, assigned(registration, record))] : []
@@ -80,6 +91,7 @@ package struct HTTPFunctionTable {
         order += 1
         records[key, default: Record(order: order)].entries.append(Entry(registration: registration, invocation: invocation))
         worker.awaitedFunctions.insert(key)
+        ledger.change(worker, by: registration.cost)
         effects += offerNewest(key)
         return effects
     }
@@ -88,6 +100,7 @@ package struct HTTPFunctionTable {
     package mutating func remove(_ key: FunctionKey, of worker: Worker) -> [Effect] {
         guard var record = records[key], let index = record.index(of: worker) else { return [] }
         let entry = record.entries.remove(at: index)
+        ledger.change(worker, by: -entry.registration.cost)
         worker.awaitedFunctions.remove(key)
         var effects: [Effect] = entry.isListed ? [.unlist(key, worker)] : []
         let wasOffered = record.offered?.worker === worker
@@ -147,6 +160,7 @@ package struct HTTPFunctionTable {
             return [.list(key, assigned(record.entries[index].registration, record)), .assign(key, callee: provider)]
         }
         let entry = record.entries.remove(at: index)
+        ledger.change(entry.worker, by: -entry.registration.cost)
         entry.worker.awaitedFunctions.remove(key)
         var effects: [Effect] = entry.isListed ? [.unlist(key, entry.worker)] : []
         effects.append(.refused(key, entry.worker, invocation: entry.invocation, reason: error))
@@ -165,6 +179,7 @@ package struct HTTPFunctionTable {
     private func assigned(_ registration: FunctionRegistration, _ record: Record) -> FunctionRegistration {
         var registration = registration
         registration.callee = record.installed == nil ? nil : provider
+        registration.cost = 0
         return registration
     }
 
@@ -197,6 +212,7 @@ package struct HTTPFunctionTable {
         var effects: [Effect] = []
         for (key, record) in all {
             for entry in record.entries {
+                ledger.change(entry.worker, by: -entry.registration.cost)
                 entry.worker.awaitedFunctions.remove(key)
                 if entry.isListed { effects.append(.unlist(key, entry.worker)) }
                 effects.append(.dropped(key, entry.worker))

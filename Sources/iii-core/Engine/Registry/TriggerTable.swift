@@ -21,11 +21,17 @@ package final class TriggerRecord {
     package let metadata: [UInt8]?
     /// The worker whose end removes the binding; nil for durable ones made by `engine::register_trigger`.
     package let owner: Worker?
+    /// Who made a durable one, while it is there.
+    package fileprivate(set) weak var creator: Worker?
+    /// Bytes it occupies in the ledger.
+    package let cost: Int
     /// Registration order: replays follow it.
     package let sequence: UInt64
     package fileprivate(set) var holder = Holder.parked
 
-    fileprivate init(_ request: TriggerRequest, owner: Worker?, sequence: UInt64) {
+    fileprivate init(_ request: TriggerRequest, owner: Worker?, creator: Worker?, sequence: UInt64) {
+        self.creator = creator
+        cost = request.cost
         id = request.id
         type = request.type
         functionID = request.functionID
@@ -53,12 +59,15 @@ package struct TriggerRequest {
     package var namespace = FunctionKey.defaultNamespace
     package var config: [UInt8] = Array("null".utf8)
     package var metadata: [UInt8]?
+    /// Bytes it occupies in the ledger.
+    package var cost: Int
 
     package init(
         id: String, type: String, functionID: String, namespace: String = FunctionKey.defaultNamespace,
         config: [UInt8] = Array("null".utf8),
-        metadata: [UInt8]? = nil
+        metadata: [UInt8]? = nil, cost: Int = 0
     ) {
+        self.cost = cost
         self.id = id
         self.type = type
         self.functionID = functionID
@@ -76,8 +85,13 @@ package final class TriggerTypeRecord {
         package var description: String
         package var triggerRequestFormat: [UInt8]?
         package var callRequestFormat: [UInt8]?
+        /// Bytes it occupies in the ledger.
+        package var cost: Int
 
-        package init(worker: Worker?, description: String, triggerRequestFormat: [UInt8]? = nil, callRequestFormat: [UInt8]? = nil) {
+        package init(
+            worker: Worker?, description: String, triggerRequestFormat: [UInt8]? = nil, callRequestFormat: [UInt8]? = nil, cost: Int = 0
+        ) {
+            self.cost = cost
             self.worker = worker
             self.description = description
             self.triggerRequestFormat = triggerRequestFormat
@@ -104,7 +118,16 @@ package enum TriggerEffect {
 /// A trigger never waits for a start order: without a provider it is parked, and each provider that appears is told of every
 /// live trigger of its type in the order in which they were registered.
 package struct TriggerTable {
-    package enum Registration: Equatable { case accepted, refused, limitReached }
+    package enum Registration: Equatable {
+        case accepted
+        case refused
+        /// The worker has as many as it may.
+        case limitReached
+        /// There are as many durable triggers as there may be.
+        case durableLimitReached
+        /// Its registrations, or those of all, occupy as many bytes as they may.
+        case noRoom(RegistrationLedger.Limit)
+    }
 
     private var types: [String: TriggerTypeRecord] = [:]
     private var triggers: [String: TriggerRecord] = [:]
@@ -113,8 +136,16 @@ package struct TriggerTable {
     /// Most triggers, and most trigger types, of one worker. Defaults 10 000 and 1 000.
     package var maximumTriggersPerWorker: Int
     package var maximumTypesPerWorker: Int
+    /// Most durable triggers, which outlive their makers. Default 10 000.
+    package var maximumDurable = 10_000
+    package private(set) var durableCount = 0
+    /// Shared with the other tables.
+    package let ledger: RegistrationLedger
 
-    package init(maximumTriggersPerWorker: Int = 10_000, maximumTypesPerWorker: Int = 1_000) {
+    package init(
+        maximumTriggersPerWorker: Int = 10_000, maximumTypesPerWorker: Int = 1_000, ledger: RegistrationLedger = RegistrationLedger()
+    ) {
+        self.ledger = ledger
         self.maximumTriggersPerWorker = maximumTriggersPerWorker
         self.maximumTypesPerWorker = maximumTypesPerWorker
     }
@@ -141,6 +172,9 @@ package struct TriggerTable {
                 return (.refused, [])
             }
             if !worker.triggerTypeIDs.contains(key) && worker.triggerTypeIDs.count >= maximumTypesPerWorker { return (.limitReached, []) }
+            let former = record.providers.first { $0.worker === worker }?.cost ?? 0
+            if let limit = ledger.objection(to: worker, replacing: former, with: provider.cost) { return (.noRoom(limit), []) }
+            ledger.change(worker, by: provider.cost - former)
             worker.triggerTypeIDs.insert(key)
         }
         types[type] = record
@@ -152,6 +186,7 @@ package struct TriggerTable {
     /// `worker` stops providing `type`; an older live provider takes over, or the triggers are parked.
     package mutating func unregisterType(_ type: String, from worker: Worker) -> [TriggerEffect] {
         guard worker.triggerTypeIDs.remove(FunctionKey(type)) != nil, let record = types[type] else { return [] }
+        for provider in record.providers where provider.worker === worker { ledger.change(worker, by: -provider.cost) }
         record.providers.removeAll { $0.worker === worker }
         if record.providers.isEmpty { types[type] = nil }
         return rehome(type)
@@ -186,14 +221,22 @@ package struct TriggerTable {
     // MARK: Triggers
 
     /// Adds or, for a known id, replaces a trigger; the sender becomes its owner, which is how a replay after a reconnect
-    /// saves it from the old connection's cleanup.
-    package mutating func register(_ request: TriggerRequest, owner: Worker?) -> (Registration, [TriggerEffect]) {
+    /// saves it from the old connection's cleanup. Without an owner it is durable, and counts against its `creator` while that is
+    /// there, and against all durable ones for ever.
+    package mutating func register(_ request: TriggerRequest, owner: Worker?, creator: Worker? = nil) -> (Registration, [TriggerEffect]) {
         let former = triggers[request.id]
-        if let owner, !owner.triggerIDs.contains(request.id) && owner.triggerIDs.count >= maximumTriggersPerWorker {
+        if let payer = owner ?? creator, !payer.triggerIDs.contains(request.id),
+            payer.triggerIDs.count + payer.durableTriggers >= maximumTriggersPerWorker
+        {
             return (.limitReached, [])
         }
+        if owner == nil, former == nil, durableCount >= maximumDurable { return (.durableLimitReached, []) }
+        let isSamePayer = former != nil && former?.owner === owner && owner != nil
+        let limit = ledger.objection(to: owner ?? creator, replacing: isSamePayer ? former?.cost ?? 0 : 0, with: request.cost)
+        if let limit { return (.noRoom(limit), []) }
         var effects: [TriggerEffect] = []
         if let former {
+            release(former)
             former.owner?.triggerIDs.remove(former.id)
             if former.type != request.type {
                 byType[former.type]?.remove(former.id)
@@ -201,7 +244,12 @@ package struct TriggerTable {
             }
         }
         // A replayed id keeps its place in the order.
-        let trigger = TriggerRecord(request, owner: owner, sequence: former?.sequence ?? nextSequence)
+        let trigger = TriggerRecord(request, owner: owner, creator: creator, sequence: former?.sequence ?? nextSequence)
+        ledger.change(owner ?? creator, by: trigger.cost)
+        if owner == nil {
+            durableCount += 1
+            creator?.durableTriggers += 1
+        }
         if former == nil { nextSequence += 1 }
         triggers[trigger.id] = trigger
         byType[trigger.type, default: []].insert(trigger.id)
@@ -221,7 +269,15 @@ package struct TriggerTable {
         return erase(trigger)
     }
 
+    private mutating func release(_ trigger: TriggerRecord) {
+        ledger.change(trigger.owner ?? trigger.creator, by: -trigger.cost)
+        guard trigger.owner == nil else { return }
+        durableCount -= 1
+        trigger.creator?.durableTriggers -= 1
+    }
+
     private mutating func erase(_ trigger: TriggerRecord) -> [TriggerEffect] {
+        release(trigger)
         triggers[trigger.id] = nil
         byType[trigger.type]?.remove(trigger.id)
         if byType[trigger.type]?.isEmpty == true { byType[trigger.type] = nil }

@@ -23,6 +23,13 @@ package final class Worker {
     package internal(set) var awaitedFunctions: Set<FunctionKey> = []
     package internal(set) var triggerTypeIDs: Set<FunctionKey> = []
     package internal(set) var triggerIDs: Set<String> = []
+    /// Durable triggers it has made that still stand; they stay when it leaves.
+    package internal(set) var durableTriggers = 0
+    /// What its registrations and its report about itself occupy (`RegistrationLedger`).
+    package internal(set) var registeredBytes = 0
+    package internal(set) var reportCost = 0
+    /// Calls of engine functions that are not answered yet.
+    package internal(set) var engineCalls = 0
     /// Calls this worker is executing, by the id it was given.
     package internal(set) var invocations: [UUIDBits: PendingInvocation] = [:]
     /// Calls this worker has made that are not answered yet.

@@ -29,6 +29,8 @@ package struct WorkerRegistry {
     package mutating func remove(_ worker: Worker) -> Departure? {
         guard worker.isConnected, workers.removeValue(forKey: worker.id) != nil else { return nil }
         worker.isConnected = false
+        functions.ledger.change(worker, by: -worker.reportCost)
+        worker.reportCost = 0
         let lost = functions.removeAll(of: worker)
         let stopped = Array(worker.invocations.values)
         worker.invocations.removeAll()

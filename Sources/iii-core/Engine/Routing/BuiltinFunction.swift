@@ -6,6 +6,8 @@ package struct BuiltinCall {
     package let caller: Worker?
     /// The decoded payload; `null` and missing read as an empty object (protocol.md §5).
     package let input: JSONValue
+    /// Length of the payload's text, in bytes.
+    package let length: Int
     /// Must be called exactly once, now or later, on the loop.
     package let reply: (Result<[UInt8]?, InvocationError>) -> Void
 

@@ -18,6 +18,7 @@ extension Engine {
         if let objection = registry.functions.objection(to: key, of: registration.worker) {
             return refused(key, registration.worker, objection)
         }
+        if let limit = httpFunctions.objection(to: key, registration) { return refused(key, registration.worker, .noRoom(limit)) }
         perform(httpFunctions.register(key, registration, invocation))
     }
 

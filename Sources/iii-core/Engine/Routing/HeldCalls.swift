@@ -3,7 +3,8 @@ import NIOCore
 
 /// Calls of functions whose built-in is restarting: held for a moment instead of failed (protocol.md §11.5, §11.9).
 ///
-/// Bounded in number (`max_held_calls`) and time (5 s); beyond either the caller gets `function_not_found` as usual. A held
+/// Bounded in number (`max_held_calls`), bytes (`held_calls_buffer_bytes`) and time (5 s). Beyond the first two the caller gets
+/// `function_unavailable`, beyond the time `function_not_found` as usual. A held
 /// call keeps a copy of its message and the sender; when the function is back the message is routed as if it had just come.
 final class HeldCalls {
     private struct Held {
@@ -17,6 +18,7 @@ final class HeldCalls {
     private var expected: [String: String] = [:]
     private var calls: [String: [Int: Held]] = [:]
     private var count = 0
+    private(set) var waitingBytes = 0
     private var nextKey = 0
 
     init(engine: Engine) { self.engine = engine }
@@ -32,7 +34,7 @@ final class HeldCalls {
 
     /// Takes a copy of the message; false when there is no room.
     func hold(_ id: String, _ connection: WorkerConnection, _ bytes: UnsafeRawBufferPointer) -> Bool {
-        guard count < engine.options.maximumHeldCalls else {
+        guard count < engine.options.maximumHeldCalls, waitingBytes + bytes.count <= engine.options.heldCallsBufferBytes else {
             engine.counters.heldCallsRefused += 1
             return false
         }
@@ -43,6 +45,7 @@ final class HeldCalls {
         let timeout = engine.eventLoop.scheduleTask(in: engine.options.holdTimeout) { bound.value.expire(id, key) }
         calls[id, default: [:]][key] = Held(connection: connection, message: Array(bytes), timeout: timeout)
         count += 1
+        waitingBytes += bytes.count
         return true
     }
 
@@ -50,6 +53,7 @@ final class HeldCalls {
         guard let held = calls[id]?.removeValue(forKey: key) else { return }
         if calls[id]?.isEmpty == true { calls[id] = nil }
         count -= 1
+        waitingBytes -= held.message.count
         route(held)
     }
 
@@ -61,6 +65,7 @@ final class HeldCalls {
         for key in waiting.keys.sorted() {
             guard let held = waiting[key] else { continue }
             held.timeout.cancel()
+            waitingBytes -= held.message.count
             route(held)
         }
     }
@@ -75,6 +80,14 @@ final class HeldCalls {
 }
 
 extension Engine {
+    /// The answer to a call that would have been held, were there room; nil for an id that nobody is expected to serve.
+    func noRoomToHold(_ key: FunctionKey) -> InvocationError? {
+        guard held.isExpected(key.id) || httpFunctions.isAwaited(key) else { return nil }
+        return InvocationError(
+            .functionUnavailable,
+            "Function \(key.id) is restarting, and as many calls wait as may (max_held_calls, held_calls_buffer_bytes)")
+    }
+
     func holdIfRestarting(_ id: String, _ connection: WorkerConnection, _ bytes: UnsafeRawBufferPointer) -> Bool {
         (held.isExpected(id) || httpFunctions.isAwaited(FunctionKey(id))) && held.hold(id, connection, bytes)
     }

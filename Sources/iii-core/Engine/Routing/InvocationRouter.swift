@@ -65,9 +65,9 @@ extension Engine {
             if !isRetry, holdIfRestarting(id, connection, bytes) { return }
             counters.invocationsFailed &+= 1
             if isSynchronous, let callerID {
+                let key = FunctionKey(id, namespace: namespace ?? FunctionKey.defaultNamespace)
                 sendError(
-                    to: caller, callerID, function: JSONText.string(id),
-                    notFound(FunctionKey(id, namespace: namespace ?? FunctionKey.defaultNamespace)),
+                    to: caller, callerID, function: JSONText.string(id), isRetry ? notFound(key) : noRoomToHold(key) ?? notFound(key),
                     traceContext: traceContext(bytes, envelope))
             } else {
                 logger.debug("call of an unknown function", metadata: ["function": .string(id), "worker": .string(caller.id.text)])
@@ -115,7 +115,7 @@ extension Engine {
         }
         // The record exists before the frame is queued, so an instant reply finds it.
         callee.invocations[calleeID] = PendingInvocation(
-            destination: destination, function: record, traceContext: traceContext(bytes, envelope), startedAt: connection.lastInbound)
+            destination: destination, function: record, traceContext: keptTraceContext(bytes, envelope), startedAt: connection.lastInbound)
         caller.callsInFlight &+= 1
 
         let data = envelope.data.isPresent ? envelope.data.of(bytes) : Self.null
@@ -176,6 +176,7 @@ extension Engine {
             return
         }
         if envelope.error.isPresent { counters.invocationsFailed &+= 1 }
+        traceContextBytes &-= pending.traceContext.count
         switch pending.destination {
         case .caller(let caller, let callerID):
             caller.callsInFlight &-= 1
@@ -249,6 +250,7 @@ extension Engine {
     /// Fails a call whose callee is gone, at once (protocol.md §3.8).
     func stop(_ pending: PendingInvocation) {
         counters.invocationsFailed &+= 1
+        traceContextBytes &-= pending.traceContext.count
         let error = InvocationError(.invocationStopped, "Invocation stopped")
         switch pending.destination {
         case .caller(let caller, let id):
@@ -273,7 +275,7 @@ extension Engine {
         if let builtin = record.builtin {
             let input = (try? JSONValue(parsing: data)) ?? .null
             return builtin.handler(
-                BuiltinCall(caller: caller, input: input.isNull ? [:] : input) { outcome in
+                BuiltinCall(caller: caller, input: input.isNull ? [:] : input, length: data.count) { outcome in
                     switch outcome {
                     case .success(let bytes): (bytes ?? []).withUnsafeBytes { completion(.result(bytes == nil ? nil : $0)) }
                     case .failure(let error): completion(.failure(error))
@@ -335,8 +337,18 @@ extension Engine {
             }
             return
         }
+        guard caller.engineCalls < options.maximumEngineCalls || caller.isPrivileged else {
+            counters.inFlightLimitReached &+= 1
+            counters.invocationsFailed &+= 1
+            guard let callerID else { return }
+            let reason = "This worker waits for \(caller.engineCalls) engine functions (max_engine_calls)"
+            return sendError(
+                to: caller, callerID, function: record.literal, InvocationError(.tooManyInFlight, reason), traceContext: context)
+        }
+        caller.engineCalls += 1
         builtin.handler(
-            BuiltinCall(caller: caller, input: input.isNull ? [:] : input) { [self] outcome in
+            BuiltinCall(caller: caller, input: input.isNull ? [:] : input, length: Int(envelope.data.length)) { [self] outcome in
+                caller.engineCalls -= 1
                 guard let callerID else { return }
                 switch outcome {
                 case .success(let result): sendResult(to: caller, callerID, function: record.literal, result, traceContext: context)
@@ -411,6 +423,23 @@ extension Engine {
         if envelope.baggage.isPresent { text += Array(#","baggage":"#.utf8) + Array(envelope.baggage.of(bytes)) }
         return text
     }
+
+    /// The same, kept until the callee answers. The callee sees what the caller sent; only the echo is left out when it is longer
+    /// than W3C allows, or when those of all calls occupy `trace_context_buffer_bytes`.
+    private func keptTraceContext(_ bytes: UnsafeRawBufferPointer, _ envelope: Envelope) -> [UInt8] {
+        let length = Int(envelope.traceparent.length) &+ Int(envelope.baggage.length)
+        guard length > 0 else { return [] }
+        guard length <= Self.longestTraceContext, traceContextBytes &+ length <= options.traceContextBufferBytes else {
+            counters.traceContextsDropped &+= 1
+            return []
+        }
+        let context = traceContext(bytes, envelope)
+        traceContextBytes &+= context.count
+        return context
+    }
+
+    /// 8 KiB of baggage, and a traceparent with room to grow.
+    private static let longestTraceContext = (8 << 10) + 256
 
     private static let nullBytes: StaticString = "null"
     private static var null: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: nullBytes.utf8Start, count: 4) }
