@@ -450,7 +450,8 @@ def test_children_inherit_nothing_of_systemd_and_know_the_engine(tmp_path):
             child = environment_of(fleet.pid_of(name))
             assert not {"NOTIFY_SOCKET", "WATCHDOG_USEC", "JOURNAL_STREAM"} & set(child)
             assert child["III_URL"] == child["III_ENGINE_URL"] == fleet.url
-            assert child["III_WORKER_NAME"] == name
+            assert child["III_ENTRY_NAME"] == name
+            assert "III_WORKER_NAME" not in child, "an SDK would take it for its own name"
             assert child["III_ENGINE_PID"] == str(fleet.process.pid)
         assert "LISTEN_FDS" not in environment_of(fleet.pid_of("iii-exec"))
         http = environment_of(fleet.pid_of("iii-http"))

@@ -6,7 +6,7 @@ import Testing
 @Suite struct FunctionTableTests {
     let a = Worker(id: .random())
     let b = Worker(id: .random())
-    let builtin = Worker(id: .random(), builtinName: "iii-queue")
+    let builtin = Worker(id: .random(), builtin: .init(name: "iii-queue", generation: nil))
     let key = FunctionKey("f")
 
     @Test func newestServesAndOlderOnesTakeOverAgain() {

@@ -11,7 +11,7 @@ private struct Fixture {
     var withdrawn: [FunctionKey] = []
     var refused: [String] = []
     var dropped: [String] = []
-    let provider = Worker(id: .random(), builtinName: "iii-http-functions")
+    let provider = Worker(id: .random(), builtin: .init(name: "iii-http-functions", generation: nil))
     let f = FunctionKey("f")
 
     init(isAttached: Bool = true) {
@@ -111,7 +111,7 @@ private let no = InvocationError(.urlValidationFailed, "Private IP blocked")
         fixture.answer()
         fixture.perform(fixture.table.detached(fixture.provider))
         #expect(fixture.isAway, "listed, but nobody is there")
-        let next = Worker(id: .random(), builtinName: "iii-http-functions")
+        let next = Worker(id: .random(), builtin: .init(name: "iii-http-functions", generation: nil))
         fixture.perform(fixture.table.attached(next))
         #expect(fixture.offers.map(\.isReplay) == [true])
         fixture.answer()
@@ -242,7 +242,7 @@ private let no = InvocationError(.urlValidationFailed, "Private IP blocked")
         var fixture = Fixture()
         fixture.register(Worker(id: .random()))
         fixture.answer()
-        let second = Worker(id: .random(), builtinName: "iii-http-functions#1")
+        let second = Worker(id: .random(), builtin: .init(name: "iii-http-functions#1", generation: nil))
         fixture.perform(fixture.table.attached(second))
         fixture.answer()
         #expect(fixture.callee === second)

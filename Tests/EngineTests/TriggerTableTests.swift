@@ -91,6 +91,38 @@ import Testing
         #expect(table.unregisterDurable("x") != nil && table.unregisterDurable("x") == nil)
     }
 
+    @Test func twoProcessesOfOneBuiltInBothKnowEveryTrigger() {
+        let old = Worker(id: .random(), builtin: .init(name: "iii-http", generation: 1))
+        let new = Worker(id: .random(), builtin: .init(name: "iii-http", generation: 2))
+        var table = TriggerTable()
+        _ = table.registerType("t", .init(worker: old, description: ""))
+        _ = table.register(request("x"), owner: user)
+        #expect(table.registerType("t", .init(worker: new, description: "")).1.map(describe) == ["register x \(name(new))"])
+        #expect(table.register(request("y"), owner: user).1.map(describe) == ["register y \(name(new))", "register y \(name(old))"])
+        #expect(table.rejected("y", by: old) == nil, "the newer one decides")
+        #expect(table.unregister("y", from: user).map(describe) == ["unregister y \(name(new))", "unregister y \(name(old))"])
+        #expect(table.removeAll(of: old).isEmpty, "nothing changes for the newer one")
+        #expect(table[trigger: "x"]?.isHeld(by: new) == true)
+    }
+
+    @Test func aSuccessorThatDiesGivesItsTriggersBack() {
+        let old = Worker(id: .random(), builtin: .init(name: "iii-http", generation: 1))
+        let new = Worker(id: .random(), builtin: .init(name: "iii-http", generation: 2))
+        var table = TriggerTable()
+        _ = table.registerType("t", .init(worker: old, description: ""))
+        _ = table.register(request("x"), owner: user)
+        _ = table.registerType("t", .init(worker: new, description: ""))
+        new.isConnected = false
+        #expect(table.removeAll(of: new).map(describe) == ["register x \(name(old))"])
+        #expect(table[trigger: "x"]?.isHeld(by: old) == true)
+    }
+
+    @Test func unitsThatShareASecretAreNoSiblings() {
+        let one = Worker(id: .random(), builtin: .init(name: "iii-cron", generation: nil))
+        let two = Worker(id: .random(), builtin: .init(name: "iii-cron", generation: nil))
+        #expect(!one.isSibling(of: two) && !one.isSibling(of: one))
+    }
+
     private func request(_ id: String) -> TriggerRequest { TriggerRequest(id: id, type: "t", functionID: "f") }
     private func name(_ worker: Worker) -> String { String(worker.id.text.prefix(8)) }
     private func describe(_ effect: TriggerEffect) -> String {

@@ -81,7 +81,7 @@ import Testing
             delays.append((next - now).wholeMilliseconds)
             #expect(machine.handle(.timePassed, now: next - .milliseconds(1)) == [])
             now = next
-            #expect(machine.handle(.timePassed, now: now).contains(.spawn))
+            #expect(machine.handle(.timePassed, now: now).contains { $0.isSpawn })
             // Slow failures: the window never holds more than it may.
             now += .seconds(61)
         }
@@ -131,15 +131,15 @@ import Testing
         let effects = machine.handle(.exited(.exited(code)), now: .zero)
         #expect(machine.state == .failed && machine.deadline == nil)
         #expect(effects.contains { if case .gaveUp(true, _) = $0 { true } else { false } })
-        #expect(machine.handle(.configured(Self.settings()), now: .zero).contains(.spawn))
+        #expect(machine.handle(.configured(Self.settings(), exclusively: false), now: .zero).contains { $0.isSpawn })
     }
 
     @Test func stopDrainsThenTerminatesThenKills() {
         var machine = Self.ready(Self.settings())
-        #expect(machine.handle(.stop("test"), now: .zero).last == .drain(within: .seconds(10)))
-        #expect(machine.handle(.drained, now: .seconds(1)) == [.terminate])
+        #expect(machine.handle(.stop("test"), now: .zero).last == .drain(1, within: .seconds(10), isHandover: false))
+        #expect(machine.handle(.drained, now: .seconds(1)) == [.terminate(1)])
         #expect(machine.handle(.drained, now: .seconds(1)) == [])
-        #expect(machine.handle(.timePassed, now: .seconds(11)) == [.kill])
+        #expect(machine.handle(.timePassed, now: .seconds(11)) == [.kill(1)])
         _ = machine.handle(.exited(.signalled(9)), now: .seconds(12))
         #expect(machine.state == .stopped && machine.deadline == nil)
         #expect(machine.handle(.timePassed, now: .seconds(99)) == [])
@@ -148,14 +148,14 @@ import Testing
     @Test func aSilentDrainEndsAtItsDeadline() {
         var machine = Self.ready(Self.settings())
         _ = machine.handle(.stop("test"), now: .zero)
-        #expect(machine.handle(.timePassed, now: .seconds(10)) == [.terminate])
+        #expect(machine.handle(.timePassed, now: .seconds(10)) == [.terminate(1)])
     }
 
     @Test func startupTimeoutIsAFailedStart() {
         var machine = ChildMachine(settings: Self.settings(), seed: 1)
         _ = machine.handle(.start, now: .zero)
         _ = machine.handle(.spawned, now: .zero)
-        #expect(machine.handle(.timePassed, now: .seconds(10)).contains(.terminate))
+        #expect(machine.handle(.timePassed, now: .seconds(10)).contains(.terminate(1)))
         _ = machine.handle(.exited(.signalled(15)), now: .seconds(10))
         #expect(machine.state == .backoff)
         #expect(machine.lastError == "not ready within 10000 ms")
@@ -163,7 +163,7 @@ import Testing
 
     @Test func anUnresponsiveChildIsTerminatedAndStartedAgain() {
         var machine = Self.ready(Self.settings())
-        #expect(machine.handle(.unresponsive("unresponsive"), now: .zero).last == .terminate)
+        #expect(machine.handle(.unresponsive("unresponsive"), now: .zero).last == .terminate(1))
         _ = machine.handle(.exited(.signalled(15)), now: .zero)
         #expect(machine.state == .backoff && machine.lastError == "unresponsive")
     }
@@ -180,7 +180,7 @@ import Testing
         var machine = Self.ready(Self.settings(.never))
         _ = machine.handle(.exited(.exited(1)), now: .zero)
         #expect(machine.state == .failed)
-        #expect(machine.handle(.reset, now: .zero).contains(.spawn))
+        #expect(machine.handle(.reset, now: .zero).contains { $0.isSpawn })
     }
 
     @Test func jitterStaysWithinTwentyPercentAndFollowsTheSeed() {
@@ -201,4 +201,8 @@ import Testing
         let answers = failures.map { intensity.record(at: $0.0, weight: $0.1) }
         #expect(answers == [false, false, true, false, true])
     }
+}
+
+extension ChildMachine.Effect {
+    var isSpawn: Bool { if case .spawn = self { true } else { false } }
 }

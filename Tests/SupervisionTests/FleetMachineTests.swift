@@ -19,8 +19,16 @@ import Testing
         fleet.handle(name, .spawned, now: .zero) + fleet.handle(name, .announced, now: .zero) + fleet.handle(name, .becameReady, now: .zero)
     }
 
-    static func names(_ effects: [FleetMachine.Effect], _ wanted: ChildMachine.Effect) -> [String] {
-        effects.compactMap { if case .child(let name, wanted) = $0 { name } else { nil } }
+    enum Kind { case spawn, drain, kill }
+
+    static func names(_ effects: [FleetMachine.Effect], _ wanted: Kind) -> [String] {
+        effects.compactMap { effect in
+            guard case .child(let name, let effect) = effect else { return nil }
+            switch (effect, wanted) {
+            case (.spawn, .spawn), (.drain, .drain), (.kill, .kill): return name
+            default: return nil
+            }
+        }
     }
 
     static let all = ["iii-http", "iii-stream", "iii-cron", "iii-queue", "iii-state", "iii-exec", "iii-observability"]
@@ -62,8 +70,8 @@ import Testing
         for name in Self.all { _ = Self.makeReady(&fleet, name) }
         var order: [String] = []
         var effects = fleet.shutDown(exitCode: 0, reason: "test", now: .zero)
-        while let next = Self.names(effects, .drain(within: .seconds(10))).first {
-            #expect(Self.names(effects, .drain(within: .seconds(10))).count == 1)
+        while let next = Self.names(effects, .drain).first {
+            #expect(Self.names(effects, .drain).count == 1)
             order.append(next)
             _ = fleet.handle(next, .drained, now: .zero)
             effects = fleet.handle(next, .exited(.exited(0)), now: .zero)
@@ -79,7 +87,7 @@ import Testing
         _ = Self.makeReady(&fleet, "iii-state")
         _ = Self.makeReady(&fleet, "iii-pubsub")
         let effects = fleet.shutDown(exitCode: 0, reason: "test", now: .zero)
-        #expect(Self.names(effects, .drain(within: .seconds(10))) == ["iii-pubsub"])
+        #expect(Self.names(effects, .drain) == ["iii-pubsub"])
     }
 
     @Test func theBudgetEndsInKills() {

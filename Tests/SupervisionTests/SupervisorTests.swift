@@ -50,7 +50,7 @@ import Testing
         let pid = try #require(await fleet.child("iii-http")?.pid)
         #expect(lines.first == "pid \(pid) listen \(pid)")
         for line in [
-            "III_BUILTIN_TOKEN=secret-of-iii-http", "III_BUILTIN_ROLE=http", "III_WORKER_NAME=iii-http", "III_LIFELINE_FD=4",
+            "III_BUILTIN_TOKEN=secret-of-iii-http", "III_BUILTIN_ROLE=http", "III_ENTRY_NAME=iii-http", "III_LIFELINE_FD=4",
             "LISTEN_FDS=1",
             "LISTEN_FDNAMES=http", "III_URL=ws://127.0.0.1:1", "fd 3 socket", "fd 4 pipe",
         ] { #expect(lines.contains(line), "missing \(line)") }
@@ -64,7 +64,7 @@ import Testing
     @Test func theListeningSocketAcceptsAcrossARestart() async throws {
         let fleet = try TestFleet("workers: [{name: iii-http, exec: DIR/a, config: {port: 0}}]", .init(scripts: ["a": Self.forever]))
         #expect(await eventually { await fleet.child("iii-http")?.pid != nil })
-        fleet.supervisor.childAnnounced("iii-http", pid: nil)
+        fleet.supervisor.childAnnounced("iii-http")
         fleet.supervisor.childReady("iii-http")
         #expect(await eventually { fleet.eventBox.all.contains("ready") })
         let port = try #require(await fleet.child("iii-http")?.listen?.split(separator: ":").last.flatMap { Int($0) })
@@ -114,7 +114,7 @@ import Testing
         let fleet = try TestFleet("workers: [\(entries)]", .init(scripts: ["a": Self.forever]))
         #expect(await eventually { await fleet.supervisor.list().allSatisfy { $0.pid != nil } })
         for name in names {
-            fleet.supervisor.childAnnounced(name, pid: nil)
+            fleet.supervisor.childAnnounced(name)
             fleet.supervisor.childReady(name)
         }
         #expect(await eventually { fleet.eventBox.all.contains("ready") })

@@ -53,19 +53,19 @@ final class TestFleet: Sendable {
         let problem = setup.workerManagerProblem
         let liveChange = setup.liveChange
         let hooks = SupervisorHooks(
-            issueToken: { name, role in
-                shared.add("token \(name) \(role)")
-                return "secret-of-\(name)"
+            issueToken: { child, role in
+                shared.add("token \(child.name) \(role)")
+                return "secret-of-\(child.name)"
             },
-            revokeToken: { shared.add("revoke \($0)") },
-            drain: { name, _, completion in
-                shared.add("drain \(name)")
+            revokeToken: { shared.add("revoke \($0.name)") },
+            drain: { child, _, completion in
+                shared.add("drain \(child.name)")
                 if answersDrain { completion() }
             },
             willShutDown: { shared.add("willShutDown") },
             configurationChanged: { name, config in shared.add("config \(name) \(config?.text ?? "gone")") },
-            reconfigure: { name, config, completion in
-                shared.add("offer \(name) \(config.text)")
+            reconfigure: { child, config, completion in
+                shared.add("offer \(child.name) \(config.text)")
                 completion(liveChange ?? .needsRestart("test"))
             },
             workerManagersChanged: { _ in problem },

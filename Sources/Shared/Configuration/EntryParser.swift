@@ -16,7 +16,7 @@ struct EntryParser {
         "restart": .either([
             .choice(RestartSettings.Policy.allCases.map(\.rawValue)),
             .object([
-                "policy": .init(.choice(RestartSettings.Policy.allCases.map(\.rawValue))),
+                "policy": .init(.choice(RestartSettings.Policy.allCases.map(\.rawValue))), "immediate_restarts": .init(.count),
                 "delay_ms": .init(.milliseconds), "factor": .init(.number(1...100)), "max_delay_ms": .init(.milliseconds),
                 "jitter": .init(.number(0...1)), "reset_after_ms": .init(.milliseconds), "max_restarts": .init(.count),
                 "window_ms": .init(.milliseconds), "give_up": .init(.bool), "critical": .init(.bool),
@@ -30,6 +30,7 @@ struct EntryParser {
         "env": .map(.either([.string, .bool, .number(-Double.infinity...Double.infinity)])),
         "stop_timeout_ms": .milliseconds,
         "startup_timeout_ms": .milliseconds,
+        "handover_timeout_ms": .milliseconds,
         "critical": .bool,
         "readiness": .choice(["reported", "alive"]),
         "health": .any,
@@ -66,6 +67,12 @@ struct EntryParser {
         var entry = makeEntry(name: written, line: value.line)
         let settingsAreSound = problems.count == problemsBefore
         if settingsAreSound { apply(members, to: &entry) }
+        if !entry.canOverlap, let handover = value.member("handover_timeout_ms") {
+            warnings.append(
+                ConfigurationProblem(
+                    line: handover.line,
+                    message: "\(written).handover_timeout_ms: two processes of this entry never run side by side; ignored"))
+        }
         checkKind(of: &entry, nameLine: name.line, value)
         return entry
     }
@@ -99,7 +106,7 @@ struct EntryParser {
         let isUserProcess = type?.service == .userProcesses
         var entry = WorkerEntry(
             id: id, name: name, typeName: typeName, readiness: type == nil || isUserProcess ? .alive : .reported,
-            restart: RestartSettings(policy: isUserProcess ? .onFailure : .always))
+            restart: RestartSettings(policy: isUserProcess ? .onFailure : .always, immediateRestarts: type == nil || isUserProcess ? 0 : 5))
         entry.line = line
         if isUserProcess { entry.stopTimeout = .seconds(3) }
         return entry
@@ -122,6 +129,7 @@ struct EntryParser {
             case "env": entry.environment = (json.object ?? [:]).mapValues { $0.string ?? $0.text }
             case "stop_timeout_ms": entry.stopTimeout = .milliseconds(json.integer ?? 10000)
             case "startup_timeout_ms": entry.startupTimeout = .milliseconds(json.integer ?? 10000)
+            case "handover_timeout_ms": entry.handoverTimeout = .milliseconds(json.integer ?? 300_000)
             case "critical": entry.restart.isCritical = json.bool ?? false
             case "readiness": entry.readiness = json.string.flatMap(WorkerEntry.Readiness.init) ?? entry.readiness
             default: break
@@ -192,6 +200,8 @@ extension RestartSettings {
     fileprivate mutating func apply(_ json: JSONValue) {
         if let policy = (json.string ?? json["policy"]?.string).flatMap(Policy.init) { self.policy = policy }
         func duration(_ key: String) -> Duration? { json[key]?.integer.map { .milliseconds($0) } }
+        // Who names a delay wants it from the first restart on.
+        immediateRestarts = json["immediate_restarts"]?.integer.map(Int.init) ?? (json["delay_ms"] == nil ? immediateRestarts : 0)
         delay = duration("delay_ms") ?? delay
         factor = json["factor"]?.number ?? factor
         maximumDelay = duration("max_delay_ms") ?? maximumDelay

@@ -9,6 +9,9 @@ package struct RestartSettings: Sendable, Hashable {
     }
 
     package var policy: Policy
+    /// Failures within `window`, of a child that had been ready, after which it is started again without any delay. Entries of
+    /// the catalogue have 5 unless they name a delay; a failed start always waits.
+    package var immediateRestarts: Int
     package var delay: Duration
     package var factor: Double
     package var maximumDelay: Duration
@@ -24,11 +27,13 @@ package struct RestartSettings: Sendable, Hashable {
     package var isCritical: Bool
 
     package init(
-        policy: Policy = .always, delay: Duration = .milliseconds(200), factor: Double = 2, maximumDelay: Duration = .seconds(30),
+        policy: Policy = .always, immediateRestarts: Int = 0, delay: Duration = .milliseconds(200), factor: Double = 2,
+        maximumDelay: Duration = .seconds(30),
         jitter: Double = 0.2, resetAfter: Duration = .seconds(60), maximumRestarts: Int = 10, window: Duration = .seconds(60),
         givesUp: Bool = false, isCritical: Bool = false
     ) {
         self.policy = policy
+        self.immediateRestarts = immediateRestarts
         self.delay = delay
         self.factor = factor
         self.maximumDelay = maximumDelay

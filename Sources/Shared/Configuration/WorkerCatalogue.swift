@@ -11,7 +11,7 @@ package enum WorkerCatalogue {
             isDefault: true, isMandatory: true),
         WorkerType(
             "iii-http", .executable(name: "iii-http", role: "http"), httpSchema, start: 4, stop: 0,
-            listener: .init(name: "http", defaultPort: 3111), isDefault: true),
+            listener: .init(name: "http", defaultPort: 3111), canOverlap: true, isDefault: true),
         WorkerType(
             "iii-stream", .executable(name: "iii-stream", role: "stream"), streamSchema, start: 3, stop: 1,
             listener: .init(name: "stream", defaultPort: 3112), isDefault: true),

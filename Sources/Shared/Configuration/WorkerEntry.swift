@@ -52,6 +52,8 @@ package struct WorkerEntry: Sendable, Hashable {
     package var environment: [String: String] = [:]
     package var startupTimeout: Duration = .seconds(10)
     package var stopTimeout: Duration = .seconds(10)
+    /// How long a replaced process may go on with what it has (open streams, long requests); only where `canOverlap`.
+    package var handoverTimeout: Duration = .seconds(300)
     package var readiness: Readiness
     /// False for entries the engine adds by itself.
     package var isExplicit = true
@@ -67,6 +69,9 @@ package struct WorkerEntry: Sendable, Hashable {
         self.readiness = readiness
         self.restart = restart
     }
+
+    /// Whether a restart may run two processes side by side for a while: says the catalogue, of its own executables.
+    package var canOverlap: Bool { exec == nil && type?.canOverlap == true }
 
     package var type: WorkerType? { WorkerCatalogue.type(named: typeName) }
 

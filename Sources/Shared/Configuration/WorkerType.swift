@@ -27,6 +27,8 @@ package struct WorkerType: Sendable {
     /// Lower stops first (spec §29.6).
     package var stopRank: Int
     package var listener: Listener?
+    /// Whether two processes of one entry may run side by side: it holds no lock and owns no state.
+    package var canOverlap: Bool
     /// Whether `--use-default-config` includes it.
     package var isDefault: Bool
     /// Whether it runs although no entry names it.
@@ -36,7 +38,7 @@ package struct WorkerType: Sendable {
 
     init(
         _ name: String, _ service: Service, _ schema: ConfigurationSchema, start: Int = 5, stop: Int = 4, listener: Listener? = nil,
-        isDefault: Bool = false, isMandatory: Bool = false, needsConfig: Bool = false
+        canOverlap: Bool = false, isDefault: Bool = false, isMandatory: Bool = false, needsConfig: Bool = false
     ) {
         self.name = name
         self.service = service
@@ -44,6 +46,7 @@ package struct WorkerType: Sendable {
         self.startRank = start
         self.stopRank = stop
         self.listener = listener
+        self.canOverlap = canOverlap
         self.isDefault = isDefault
         self.isMandatory = isMandatory
         self.needsConfig = needsConfig

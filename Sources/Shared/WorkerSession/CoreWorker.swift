@@ -21,6 +21,14 @@ public protocol CoreWorker: AnyObject, SendableMetatype {
     func registerFunctions(on link: WorkerLink)
     /// Stop taking work, finish what is running, then call `completion` on the loop. After `deadline` the process ends anyway.
     func drain(deadline: NIODeadline, completion: @escaping () -> Void)
+    /// The core has counted this process as ready, and no other process takes from the sockets it was handed: accept. Optional.
+    func startServing()
+    /// A newer process of the same entry is ready: take nothing more from sockets that were handed down, then call `completion` on
+    /// the loop. What has been accepted is served on. Optional.
+    func stopServing(completion: @escaping () -> Void)
+    /// A newer process of the same entry serves already and takes everything new. Finish what is running in its own time, then
+    /// call `completion` on the loop; `drain` may follow if there is no more time. Optional; by default a drain.
+    func handOver(deadline: NIODeadline, completion: @escaping () -> Void)
     /// The link to the core came up or broke. It reconnects by itself.
     func linkStateChanged(isConnected: Bool)
     /// The engine has answered the hello of a new connection. It may be another start of it, with another channel key.
@@ -40,6 +48,9 @@ public enum Reconfiguration: Sendable, Equatable {
 
 extension CoreWorker {
     public func reconfigure(_ configuration: Configuration) -> Reconfiguration { .refused("applied by a restart") }
+    public func startServing() {}
+    public func stopServing(completion: @escaping () -> Void) { completion() }
+    public func handOver(deadline: NIODeadline, completion: @escaping () -> Void) { drain(deadline: deadline, completion: completion) }
     public func linkStateChanged(isConnected: Bool) {}
     public func engineChanged(channelKey: [UInt8]) {}
 }

@@ -16,10 +16,12 @@ public enum CoreWorkerProcess {
     /// Grace for a drain that only SIGTERM asked for.
     static let drainGrace = TimeAmount.seconds(8)
 
-    /// Runs `type` until it ends; returns the exit code. `engineURL` and `name` default to `III_URL` and `III_WORKER_NAME`.
+    /// Runs `type` until it ends; returns the exit code. `engineURL` and `name` default to `III_URL` and `III_ENTRY_NAME`,
+    /// which the core sets; `III_WORKER_NAME`, the variable of ordinary workers, is not looked at.
     public static func run<W: CoreWorker>(_ type: W.Type, engineURL: String? = nil, name: String? = nil) -> Int32 {
         signal(SIGPIPE, SIG_IGN)
-        var logger = Logger(label: name ?? environmentValue("III_WORKER_NAME") ?? "iii-\(W.role)")
+        let name = name ?? environmentValue("III_ENTRY_NAME") ?? "iii-\(W.role)"
+        var logger = Logger(label: name)
         if let level = environmentValue("III_LOG_LEVEL").flatMap(Logger.Level.init(rawValue:)) { logger.logLevel = level }
         do {
             var options: WorkerOptions
@@ -28,7 +30,6 @@ public enum CoreWorkerProcess {
             } else {
                 options = try WorkerOptions(name: name)
             }
-            if name == nil, environmentValue("III_WORKER_NAME") == nil { options.name = "iii-\(W.role)" }
             options.reportsMetadata = false
             options.reconnectDelay = .milliseconds(100)
             options.maximumReconnectDelay = .seconds(5)
@@ -73,7 +74,7 @@ package func readSmallFile(_ path: String) -> String? {
 
 /// One running core worker. Confined to its loop, except for `waitForEnd`.
 private final class Running<W: CoreWorker>: @unchecked Sendable {
-    private enum Drain { case notStarted, running, done }
+    private enum Drain { case notStarted, handingOver, running, done }
 
     private let group: MultiThreadedEventLoopGroup
     private let loop: any EventLoop
@@ -161,7 +162,11 @@ private final class Running<W: CoreWorker>: @unchecked Sendable {
             worker.registerFunctions(on: link)
             link.registerFunction("builtin::\(link.options.name)::drain", description: "Finishes what is running") { [self] call in
                 let milliseconds = call.data["deadline_ms"]?.integer ?? 10_000
-                drain(deadline: .now() + .milliseconds(milliseconds)) { call.reply([:]) }
+                let isHandover = call.data["handover"]?.bool ?? false
+                drain(deadline: .now() + .milliseconds(milliseconds), isHandover: isHandover) { call.reply([:]) }
+            }
+            link.registerFunction("builtin::\(link.options.name)::yield", description: "Leaves new clients to a newer process") { call in
+                worker.stopServing { call.reply([:]) }
             }
             link.registerFunction("builtin::\(link.options.name)::configure", description: "Takes over a changed configuration") {
                 [self] call in
@@ -190,7 +195,11 @@ private final class Running<W: CoreWorker>: @unchecked Sendable {
     private func announceReady() {
         guard isBound, worker != nil, link.isConnected else { return }
         let input: JSONValue = ["name": .string(link.options.name)]
-        link.call("core::builtin::ready", timeout: .seconds(10), writeData: { $0.writeBytes(input.bytes) }) { _ in }
+        link.call("core::builtin::ready", timeout: .seconds(10), writeData: { $0.writeBytes(input.bytes) }) { [self] outcome in
+            // After a reconnect it is said again.
+            if case .failure(let error) = outcome, error.code == InvocationError.disconnectedCode { return }
+            if drain == .notStarted { worker?.startServing() }
+        }
     }
 
     private func failed(_ message: String) {
@@ -200,17 +209,26 @@ private final class Running<W: CoreWorker>: @unchecked Sendable {
 
     // MARK: End
 
-    /// Drains once; whoever asks again (SIGTERM after the core's request) waits for the same drain.
-    private func drain(deadline: NIODeadline, completion: @escaping () -> Void) {
+    /// Drains once; whoever asks again (SIGTERM after the core's request) waits for the same drain. A handover, which has time,
+    /// becomes a drain when one is asked for.
+    private func drain(deadline: NIODeadline, isHandover: Bool = false, completion: @escaping () -> Void) {
         guard let worker, drain != .done else { return completion() }
         afterDrain.append(completion)
-        guard drain == .notStarted else { return }
-        drain = .running
-        worker.drain(deadline: deadline) { [self] in
+        let finished = { [self] in
             drain = .done
             let waiting = afterDrain
             afterDrain = []
             for completion in waiting { completion() }
+        }
+        switch drain {
+        case .notStarted where isHandover:
+            drain = .handingOver
+            worker.handOver(deadline: deadline, completion: finished)
+        case .notStarted,
+            .handingOver where !isHandover:
+            drain = .running
+            worker.drain(deadline: deadline, completion: finished)
+        default: break
         }
     }
 

@@ -37,6 +37,11 @@ int csup_install_signals(int descriptor, const int *signals, size_t count) {
     return 0;
 }
 
+int csup_signal_is_ignored(int number) {
+    struct sigaction action;
+    return sigaction(number, NULL, &action) == 0 && action.sa_handler == SIG_IGN;
+}
+
 void csup_restore_signals(const int *signals, size_t count) {
     for (size_t i = 0; i < count; i++) signal(signals[i], SIG_DFL);
     signal_descriptor = -1;

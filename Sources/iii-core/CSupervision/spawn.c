@@ -192,6 +192,10 @@ int csup_wait(int pidfd, int keep, int *code, int *is_signal) {
     return 1;
 }
 
+int csup_pidfd_open(pid_t pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
+
+int csup_pidfd_signal(int pidfd, int number) { return (int)syscall(SYS_pidfd_send_signal, pidfd, number, NULL, 0); }
+
 pid_t csup_peek_any(void) {
     siginfo_t info;
     memset(&info, 0, sizeof info);

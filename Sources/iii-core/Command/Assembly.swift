@@ -64,9 +64,16 @@ final class Assembly: @unchecked Sendable {
 
     private func fleetHooks() -> FleetHooks {
         FleetHooks(
-            announced: { [supervisor] name, pid in supervisor.withLockedValue { $0 }?.childAnnounced(name, pid: pid) },
-            ready: { [supervisor] name in supervisor.withLockedValue { $0 }?.childReady(name) },
-            unresponsive: { [supervisor] name in supervisor.withLockedValue { $0 }?.childUnresponsive(name) },
+            announced: { [supervisor] child in
+                supervisor.withLockedValue { $0 }?.childAnnounced(child.name, generation: child.generation)
+            },
+            ready: { [supervisor] child, completion in
+                guard let running = supervisor.withLockedValue({ $0 }) else { return completion() }
+                running.childReady(child.name, generation: child.generation, completion: completion)
+            },
+            unresponsive: { [supervisor] child in
+                supervisor.withLockedValue { $0 }?.childUnresponsive(child.name, generation: child.generation)
+            },
             perform: { [supervisor] command, input, completion in
                 var request = input.object ?? [:]
                 request["command"] = .string(command)
@@ -84,13 +91,16 @@ final class Assembly: @unchecked Sendable {
 
     private func supervisorHooks(_ engine: Engine, _ secrets: BuiltinSecrets, _ listeners: WorkerListeners) -> SupervisorHooks {
         SupervisorHooks(
-            issueToken: { name, _ in secrets.issue(for: name) },
-            revokeToken: { secrets.revoke($0) },
-            drain: { engine.drain($0, deadlineMilliseconds: $1, completion: $2) },
+            issueToken: { child, _ in secrets.issue(for: .init(child)) },
+            revokeToken: { secrets.revoke(.init($0)) },
+            drain: { child, request, completion in
+                engine.drain(
+                    .init(child), deadlineMilliseconds: request.milliseconds, isHandover: request.isHandover, completion: completion)
+            },
             willShutDown: { engine.eventLoop.execute { engine.beginDraining() } },
             configurationChanged: { name, config in engine.eventLoop.execute { engine.configurationChanged(name, config) } },
-            reconfigure: { name, config, completion in
-                engine.reconfigure(name, config) { answer in
+            reconfigure: { child, config, completion in
+                engine.reconfigure(.init(child), config) { answer in
                     let reason = answer?["reason"]?.string ?? "it did not answer"
                     switch (answer?["applied"]?.bool, answer?["invalid"]?.bool) {
                     case (true, _): completion(.applied)
@@ -113,7 +123,8 @@ final class Assembly: @unchecked Sendable {
         options.except = except
         options.logStyle = style
         options.controlSocketPath = ControlSocketPath.path(port: listeners.engineAddress.port, environment: environment)
-        options.adoptsOrphans = getpid() == 1
+        options.adoptsOrphans = true
+        options.isOnTerminal = StartingTerminal.isPresent
         return options
     }
 
@@ -156,6 +167,10 @@ final class Assembly: @unchecked Sendable {
         }
         try? closed.wait()
     }
+}
+
+extension BuiltinSecrets.Bearer {
+    fileprivate init(_ child: ChildGeneration) { self.init(name: child.name, generation: child.generation) }
 }
 
 extension StringProtocol {

@@ -33,25 +33,27 @@ struct RunningEngine: ParsableArguments {
 
     func commands() throws -> ControlCommands {
         let environment = processEnvironment()
-        let socket = ControlSocketPath.path(port: try enginePort(environment), environment: environment)
-        return ControlCommands(socketPath: socket)
-    }
-
-    private func enginePort(_ environment: [String: String]) throws -> Int {
-        if let port { return port }
-        guard config != nil || access("config.yaml", R_OK) == 0 else { return 49134 }
+        let locator = EngineLocator(environment: environment)
+        if let port { return commands(locator, port: port) }
+        guard config != nil || access("config.yaml", R_OK) == 0 else { return commands(locator, port: 49134) }
         let path = config ?? "config.yaml"
         do {
-            return try EngineConfiguration.load(
-                text: try ConfigurationFile.read(path), path: path, environment: environment, engineVersion: engineVersion
-            ).enginePort
+            let configuration = try EngineConfiguration.load(
+                text: try ConfigurationFile.read(path), path: path, environment: environment, engineVersion: engineVersion)
+            return commands(locator, port: configuration.enginePort)
         } catch {
-            // A file that is broken now must not keep anybody from the engine that still runs on what it was.
-            let live = ControlSocketPath.livePorts(environment: environment)
-            if live.count == 1 { return live[0] }
+            // A file that is broken or gone now must not keep anybody from the engine that still runs on what it was; but only
+            // from that one: the fleet of another file was not meant.
+            let live = locator.engines(startedWith: path)
+            if live.count == 1 { return ControlCommands(socketPath: live[0]) }
             ControlCommands.write("\(error)\nHint: --port names the engine without reading a configuration.", to: 2)
             throw ExitCode(1)
         }
+    }
+
+    private func commands(_ locator: EngineLocator, port: Int) -> ControlCommands {
+        let (path, hint) = locator.engine(onPort: port)
+        return ControlCommands(socketPath: path, hint: hint)
     }
 }
 

@@ -7,20 +7,21 @@ import NIOCore
 
 /// What the engine asks of, and tells, whoever supervises the built-ins. Called on the engine's loop; must not block.
 package struct FleetHooks: Sendable {
-    /// A built-in said hello, with its pid.
-    package var announced: @Sendable (_ name: String, _ pid: Int32?) -> Void
-    /// A built-in has everything registered and bound.
-    package var ready: @Sendable (_ name: String) -> Void
+    /// A built-in said hello.
+    package var announced: @Sendable (BuiltinSecrets.Bearer) -> Void
+    /// A built-in has everything registered and bound; it begins to serve when the completion is called.
+    package var ready: @Sendable (BuiltinSecrets.Bearer, _ completion: @escaping @Sendable () -> Void) -> Void
     /// A built-in has not answered pings for `builtinSilenceTimeout`.
-    package var unresponsive: @Sendable (_ name: String) -> Void
+    package var unresponsive: @Sendable (BuiltinSecrets.Bearer) -> Void
     /// `core::fleet::<command>` with its input; answers with a listing or an error text.
     package var perform:
         @Sendable (_ command: String, _ input: JSONValue, _ completion: @escaping @Sendable (Result<JSONValue, InvocationError>) -> Void) ->
             Void
 
     package init(
-        announced: @escaping @Sendable (String, Int32?) -> Void = { _, _ in }, ready: @escaping @Sendable (String) -> Void = { _ in },
-        unresponsive: @escaping @Sendable (String) -> Void = { _ in },
+        announced: @escaping @Sendable (BuiltinSecrets.Bearer) -> Void = { _ in },
+        ready: @escaping @Sendable (BuiltinSecrets.Bearer, @escaping @Sendable () -> Void) -> Void = { $1() },
+        unresponsive: @escaping @Sendable (BuiltinSecrets.Bearer) -> Void = { _ in },
         perform: @escaping @Sendable (String, JSONValue, @escaping @Sendable (Result<JSONValue, InvocationError>) -> Void) -> Void = {
             _, _, done in
             done(.failure(InvocationError(.notFound, "No fleet is supervised here")))
@@ -156,10 +157,11 @@ package final class Engine: @unchecked Sendable {
             counters.connectionsRefused += 1
             return .refuse(.serviceUnavailable, body: "the engine has \(listener.maximumConnections) connections (max_connections)\n")
         }
-        var builtin: String?
+        var builtin: BuiltinSecrets.Bearer?
         if let secret = request.headers.first(name: "x-iii-builtin-token") {
-            guard let owner = secrets.owner(of: secret) else { return .refuse(.forbidden, body: "unknown x-iii-builtin-token\n") }
-            builtin = owner.isEmpty ? request.headers.first(name: "x-iii-builtin-name") ?? "builtin" : owner
+            guard var owner = secrets.owner(of: secret) else { return .refuse(.forbidden, body: "unknown x-iii-builtin-token\n") }
+            if owner.name.isEmpty { owner.name = request.headers.first(name: "x-iii-builtin-name") ?? "builtin" }
+            builtin = owner
         }
         counters.connectionsAccepted += 1
         let address = request.remoteAddress?.ipAddress
@@ -167,7 +169,7 @@ package final class Engine: @unchecked Sendable {
             return .accept(TelemetryConnection(engine: self, limits: listener.webSocket, coalescer: coalescer))
         }
         let worker = Worker(
-            id: UUIDBits.random(using: &generator), builtinName: builtin, address: address, connectedAtMilliseconds: unixMilliseconds())
+            id: UUIDBits.random(using: &generator), builtin: builtin, address: address, connectedAtMilliseconds: unixMilliseconds())
         return .accept(WorkerConnection(engine: self, worker: worker, limits: listener.webSocket, coalescer: coalescer))
     }
 
@@ -239,7 +241,8 @@ package final class Engine: @unchecked Sendable {
     /// A replica takes over a predecessor's functions one by one: one line says so for all that move within a second. Where calls
     /// are shared among replicas nothing has moved.
     private func functionMoved(_ key: FunctionKey, to worker: Worker) {
-        guard (registry.functions.lookup(key)?.current?.policy ?? options.invocationPolicy) == .latest else { return }
+        // Two processes of one entry hand over to each other at every restart.
+        guard !worker.isPrivileged, (registry.functions.lookup(key)?.current?.policy ?? options.invocationPolicy) == .latest else { return }
         let isFirst = movedFunctions[worker.id] == nil
         movedFunctions[worker.id, default: (key, 0)].count += 1
         guard isFirst else { return }

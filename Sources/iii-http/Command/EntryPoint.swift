@@ -38,7 +38,7 @@ struct EntryPoint: ParsableCommand {
         case HTTPGateway.role:
             throw ExitCode(CoreWorkerProcess.run(HTTPGateway.self, engineURL: engine, name: name))
         case HTTPFunctions.role:
-            let ownName = getenv("III_WORKER_NAME") == nil ? HTTPFunctions.entryName : nil
+            let ownName = getenv("III_ENTRY_NAME") == nil ? HTTPFunctions.entryName : nil
             throw ExitCode(CoreWorkerProcess.run(HTTPFunctions.self, engineURL: engine, name: name ?? ownName))
         default:
             Logger(label: "iii-http").error("unknown role '\(role)': iii-http can be '\(HTTPGateway.role)' or '\(HTTPFunctions.role)'")

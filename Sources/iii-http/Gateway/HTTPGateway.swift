@@ -6,7 +6,8 @@ import NIOCore
 
 /// The `iii-http` core worker: binds the listener, owns the trigger type `http`, and turns requests into invocations.
 ///
-/// It accepts connections only once the core has replayed all known triggers, so a restart shows no 404 in between. While
+/// It accepts connections only once the core has replayed all known triggers, so a restart shows no 404 in between, and an older
+/// process of its entry has stopped accepting. While
 /// the link is down it answers 503 and keeps its routes; what the core does not replay within `replayTime` after a
 /// reconnect is removed. On drain it stops accepting, answers what is in flight and then ends (http.md §20.1).
 public final class HTTPGateway: CoreWorker {
@@ -17,6 +18,8 @@ public final class HTTPGateway: CoreWorker {
     private var configuration: Configuration
     private let publisher: OpenAPIPublisher
     private var listener: (any Channel)?
+    /// A newer process accepts in its place.
+    private var hasYielded = false
     private var areRoutesReplayed = false
     private var hasConnectedBefore = false
     /// Counts link sessions; a route carries the one that registered it.
@@ -24,6 +27,8 @@ public final class HTTPGateway: CoreWorker {
 
     /// Far more than the core needs to replay its largest permitted table.
     private static let replayTime = TimeAmount.seconds(5)
+    /// A client that is going to use its connection again has done so by then, or has learnt that it is closed.
+    private static let idleGrace = TimeAmount.seconds(5)
     /// Cheap and known to every core: its answer shows that everything sent before it has arrived.
     private static let barrier = FunctionID("core::metrics::snapshot")
 
@@ -114,10 +119,38 @@ public final class HTTPGateway: CoreWorker {
         }
     }
 
+    public func startServing() {
+        guard let listener, !hasYielded, !core.isDraining else { return }
+        listener.setOption(.autoRead, value: true).whenFailure { [logger = context.logger] error in
+            logger.error("cannot accept connections", metadata: ["error": "\(error)"])
+        }
+    }
+
+    public func stopServing(completion: @escaping () -> Void) {
+        hasYielded = true
+        guard let listener else { return completion() }
+        let bound = NIOLoopBound(completion, eventLoop: context.eventLoop)
+        listener.close().whenComplete { _ in bound.value() }
+    }
+
     public func drain(deadline: NIODeadline, completion: @escaping () -> Void) {
         listener?.close(promise: nil)
         let latest = min(deadline, .now() + configuration.values.shutdownGrace)
         core.drain(deadline: latest, completion: completion)
+    }
+
+    /// A successor accepts on the same socket. Every connection that this process has accepted is served to its end: the next
+    /// response closes it, and one that stays idle is closed after `idleGrace`, when no request can be on its way any more.
+    public func handOver(deadline: NIODeadline, completion: @escaping () -> Void) {
+        let closed = listener?.close() ?? context.eventLoop.makeSucceededVoidFuture()
+        let bound = NIOLoopBound((self, completion), eventLoop: context.eventLoop)
+        closed.whenComplete { _ in
+            // What the last turn has accepted is in the pipeline before this runs.
+            bound.eventLoop.execute {
+                let (gateway, completion) = bound.value
+                gateway.core.drain(idleGrace: Self.idleGrace, deadline: deadline, completion: completion)
+            }
+        }
     }
 
     // MARK: Triggers
@@ -201,7 +234,7 @@ public final class HTTPGateway: CoreWorker {
         listener = channel
         let port = channel.localAddress?.port ?? configuration.values.port
         context.logger.info("API listening on address: \(configuration.values.host):\(port)")
-        acceptIfReady()
+        announceIfReady()
     }
 
     private func awaitReplay(_ link: WorkerLink) {
@@ -210,15 +243,12 @@ public final class HTTPGateway: CoreWorker {
             if case .failure(let error) = outcome, error.code == ErrorCode.disconnected.rawValue { return }
             areRoutesReplayed = true
             core.areRoutesComplete = true
-            acceptIfReady()
+            announceIfReady()
         }
     }
 
-    private func acceptIfReady() {
-        guard let listener, areRoutesReplayed, !core.isDraining else { return }
-        listener.setOption(.autoRead, value: true).whenFailure { [logger = context.logger] error in
-            logger.error("cannot accept connections", metadata: ["error": "\(error)"])
-        }
+    private func announceIfReady() {
+        guard listener != nil, areRoutesReplayed, !core.isDraining else { return }
         context.ready()
     }
 }

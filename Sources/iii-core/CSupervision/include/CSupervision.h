@@ -37,6 +37,10 @@ csup_spawn_result csup_spawn(const csup_spawn_request *request);
 
 // 1: exited, *code and *is_signal are set; 0: still running; -1: errno. With `keep` the process stays a zombie.
 int csup_wait(int pidfd, int keep, int *code, int *is_signal);
+// A descriptor for some living process, -1 when there is none; the caller closes it.
+int csup_pidfd_open(pid_t pid);
+// Signals the very process the descriptor was opened for.
+int csup_pidfd_signal(int pidfd, int number);
 // Pid of some exited child without reaping it; 0: none.
 pid_t csup_peek_any(void);
 // Reaps exactly this child if it has exited.
@@ -46,6 +50,7 @@ int csup_become_subreaper(void);
 // Installs handlers that write the signal's number as one byte to `descriptor` (non-blocking). Ignores SIGPIPE.
 int csup_install_signals(int descriptor, const int *signals, size_t count);
 void csup_restore_signals(const int *signals, size_t count);
+int csup_signal_is_ignored(int number);
 
 int csup_eventfd(void);
 int csup_pipe(int descriptors[2], int nonblocking);

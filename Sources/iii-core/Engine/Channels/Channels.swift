@@ -142,7 +142,8 @@ final class Channels {
             let minter = minters[reference.mintPrefix], reference.isOpened(by: key, mac: mac.authenticate(reference.base)),
             let channel = insert(id, Array(key.utf8), capacity: 64, owner: minter.worker.id)
         else { return nil }
-        engine.call(minter.function, data: ChannelRef(channelID: id, accessKey: key, direction: direction).json.bytes)
+        engine.call(
+            minter.function, data: ChannelRef(channelID: id, accessKey: key, direction: direction).json.bytes, callee: minter.worker)
         return channel
     }
 

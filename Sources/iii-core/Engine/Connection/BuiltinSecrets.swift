@@ -4,8 +4,19 @@ import NIOConcurrencyHelpers
 /// The secrets that make a connection privileged (design.md §4): one per spawn of a built-in, plus the shared one that
 /// separately started built-ins read from a file. Locked, because the supervisor issues them from its own thread.
 package final class BuiltinSecrets: Sendable {
+    /// Whose secret it is: one process of an entry. Generation nil: of a unit of its own, which shows the shared secret.
+    package struct Bearer: Sendable, Hashable {
+        package var name: String
+        package var generation: Int?
+
+        package init(name: String, generation: Int?) {
+            self.name = name
+            self.generation = generation
+        }
+    }
+
     private struct State {
-        var byName: [String: [UInt8]] = [:]
+        var secrets: [Bearer: [UInt8]] = [:]
         var shared: [UInt8]?
     }
 
@@ -15,23 +26,23 @@ package final class BuiltinSecrets: Sendable {
         if let shared { state.withLockedValue { $0.shared = Array(shared.utf8) } }
     }
 
-    /// A fresh secret for `name`; the one before is void from now on.
-    package func issue(for name: String) -> String {
+    /// A fresh secret for one process; those of the entry's other processes stay good until they are revoked.
+    package func issue(for bearer: Bearer) -> String {
         let secret = SecureBytes.hex(SecureBytes.random(count: 32))
-        state.withLockedValue { $0.byName[name] = Array(secret.utf8) }
+        state.withLockedValue { $0.secrets[bearer] = Array(secret.utf8) }
         return secret
     }
 
-    package func revoke(_ name: String) {
-        state.withLockedValue { $0.byName[name] = nil }
+    package func revoke(_ bearer: Bearer) {
+        state.withLockedValue { $0.secrets[bearer] = nil }
     }
 
-    /// The entry name that `secret` was issued for; `""` for the shared one, whose bearer names itself; nil if it is neither.
-    package func owner(of secret: String) -> String? {
+    /// Whom `secret` was issued for; with the name `""` for the shared one, whose bearer names itself; nil if it is neither.
+    package func owner(of secret: String) -> Bearer? {
         let presented = Array(secret.utf8)
         return state.withLockedValue { state in
-            if let shared = state.shared, SecureBytes.constantTimeEquals(shared, presented) { return "" }
-            return state.byName.first { SecureBytes.constantTimeEquals($0.value, presented) }?.key
+            if let shared = state.shared, SecureBytes.constantTimeEquals(shared, presented) { return Bearer(name: "", generation: nil) }
+            return state.secrets.first { SecureBytes.constantTimeEquals($0.value, presented) }?.key
         }
     }
 }

@@ -21,16 +21,19 @@ extension Engine {
             metadata.isolation = "process"
             worker.metadata = metadata
             functionListing.namesChanged()
-            fleet.announced(name, metadata.pid.map { Int32(truncatingIfNeeded: $0) })
+            if let builtin = worker.builtin { fleet.announced(builtin) }
             call.succeed([
                 "instance_id": .string(instanceID.text), "channel_key": .string(channelKey), "config": entryConfigurations[name] ?? .null,
             ])
         }
         add("core::builtin::ready", "A built-in has registered and bound everything") { [self] call, worker in
-            let name = worker.builtinName ?? ""
-            fleet.ready(name)
-            if name == TelemetryRelay.consumer { telemetry.consumerBecameReady() }
-            call.succeed([:])
+            guard let builtin = worker.builtin else { return call.fail(.invalidArguments, "only built-ins become ready") }
+            if builtin.name == TelemetryRelay.consumer { telemetry.consumerBecameReady() }
+            let loop = eventLoop
+            let pending = LoopBoxed(call)
+            stopServing(siblingsOf: worker) { [fleet] in
+                fleet.ready(builtin) { loop.execute { pending.value.succeed([:]) } }
+            }
         }
         add("core::registry::watch", "Pushes added and removed function ids to `function_id`") { [self] call, worker in
             let prefixes = (call.input["prefixes"]?.array ?? []).compactMap(\.string)
@@ -108,14 +111,44 @@ extension Engine {
         return .object(members)
     }
 
-    /// Asks a built-in to finish what it is doing (`builtin::<name>::drain`); `completion` runs when it has, or is gone.
-    /// May be called from any thread.
-    package func drain(_ name: String, deadlineMilliseconds: Int, completion: @escaping @Sendable () -> Void) {
+    /// Asks one process of a built-in to finish what it is doing (`builtin::<name>::drain`); `completion` runs when it has, or is
+    /// gone. With `isHandover` a successor serves already. May be called from any thread.
+    package func drain(
+        _ builtin: BuiltinSecrets.Bearer, deadlineMilliseconds: Int, isHandover: Bool, completion: @escaping @Sendable () -> Void
+    ) {
         eventLoop.execute { [self] in
-            let input: JSONValue = ["deadline_ms": JSONValue(deadlineMilliseconds)]
-            call(FunctionKey("builtin::\(name)::drain"), data: input.bytes) { _ in completion() }
+            guard let worker = worker(of: builtin) else { return completion() }
+            let input: JSONValue = ["deadline_ms": JSONValue(deadlineMilliseconds), "handover": .bool(isHandover)]
+            call(FunctionKey("builtin::\(builtin.name)::drain"), data: input.bytes, callee: worker) { _ in completion() }
         }
     }
+
+    /// Has every other process of a built-in stop taking from the socket they share, so that only one accepts at any time; clients
+    /// wait in the kernel's queue meanwhile. One that does not answer within `yieldTimeout` is not waited for.
+    private func stopServing(siblingsOf worker: Worker, completion: @escaping () -> Void) {
+        let siblings = registry.workers.values.filter { $0.isSibling(of: worker) }
+        var waiting = siblings.count
+        guard waiting > 0 else { return completion() }
+        func finish() {
+            guard waiting > 0 else { return }
+            waiting = 0
+            completion()
+        }
+        let late = LoopBoxed(finish)
+        let timeout = eventLoop.scheduleTask(in: Self.yieldTimeout) { late.value() }
+        for sibling in siblings {
+            call(FunctionKey("builtin::\(sibling.builtinName ?? "")::yield"), data: Array("{}".utf8), callee: sibling) { _ in
+                if waiting > 1 { return waiting -= 1 }
+                timeout.cancel()
+                finish()
+            }
+        }
+    }
+
+    private static let yieldTimeout = TimeAmount.seconds(1)
+
+    /// The connection of one process; function ids alone reach the newest only.
+    private func worker(of builtin: BuiltinSecrets.Bearer) -> Worker? { registry.workers.values.first { $0.builtin == builtin } }
 }
 
 extension Engine {
@@ -124,7 +157,7 @@ extension Engine {
 
     /// Offers a built-in its changed config (`builtin::<name>::configure`). `completion` gets the answer
     /// `{applied, reason?, invalid?}`, or nil when there is none in time. May be called from any thread.
-    package func reconfigure(_ name: String, _ config: JSONValue, completion: @escaping @Sendable (JSONValue?) -> Void) {
+    package func reconfigure(_ builtin: BuiltinSecrets.Bearer, _ config: JSONValue, completion: @escaping @Sendable (JSONValue?) -> Void) {
         eventLoop.execute { [self] in
             var isAnswered = false
             func answer(_ value: JSONValue?) {
@@ -132,10 +165,11 @@ extension Engine {
                 isAnswered = true
                 completion(value)
             }
+            guard let worker = worker(of: builtin) else { return answer(nil) }
             let late = LoopBoxed(answer)
             let timeout = eventLoop.scheduleTask(in: Self.reconfigurationTimeout) { late.value(nil) }
             let input: JSONValue = ["config": config]
-            call(FunctionKey("builtin::\(name)::configure"), data: input.bytes) { outcome in
+            call(FunctionKey("builtin::\(builtin.name)::configure"), data: input.bytes, callee: worker) { outcome in
                 timeout.cancel()
                 guard case .result(let bytes?) = outcome else { return answer(nil) }
                 answer(try? JSONValue(parsing: bytes))

@@ -110,7 +110,7 @@ final class RegistryAnnouncements {
             let changed = ids(replaced)
             if changed != [] { change["changed"] = changed }
             if change.values.allSatisfy({ $0 == [] }) { continue }
-            engine.call(watch.function, data: JSONValue.object(change).bytes)
+            engine.call(watch.function, data: JSONValue.object(change).bytes, callee: watch.worker)
         }
         replaced = []
         added = []

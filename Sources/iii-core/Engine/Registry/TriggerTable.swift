@@ -117,6 +117,9 @@ package enum TriggerEffect {
 ///
 /// A trigger never waits for a start order: without a provider it is parked, and each provider that appears is told of every
 /// live trigger of its type in the order in which they were registered.
+///
+/// Two processes of one built-in that run side by side (`Worker.isSibling`) both know every trigger: the older one serves on
+/// until the newer one accepts. Only the newer one, the holder, has a say in whether a trigger is good.
 package struct TriggerTable {
     package enum Registration: Equatable {
         case accepted
@@ -180,7 +183,7 @@ package struct TriggerTable {
         types[type] = record
         record.providers.removeAll { $0.worker === provider.worker }
         record.providers.append(provider)
-        return (.accepted, rehome(type))
+        return (.accepted, rehome(type, tellsHolders: true))
     }
 
     /// `worker` stops providing `type`; an older live provider takes over, or the triggers are parked.
@@ -189,16 +192,20 @@ package struct TriggerTable {
         for provider in record.providers where provider.worker === worker { ledger.change(worker, by: -provider.cost) }
         record.providers.removeAll { $0.worker === worker }
         if record.providers.isEmpty { types[type] = nil }
-        return rehome(type)
+        return rehome(type, tellsHolders: false)
     }
 
-    /// Moves every trigger of `type` to its current provider.
-    private mutating func rehome(_ type: String) -> [TriggerEffect] {
+    /// Moves every trigger of `type` to its current provider. Who holds one already is told again only if asked to.
+    private mutating func rehome(_ type: String, tellsHolders: Bool) -> [TriggerEffect] {
         let provider = types[type]?.current
         var effects: [TriggerEffect] = []
         for trigger in triggers(ofType: type) {
-            if case .provider(let former) = trigger.holder, former !== provider?.worker, former.isConnected {
-                effects.append(.unregister(trigger, from: former))
+            if case .provider(let former) = trigger.holder {
+                if former === provider?.worker {
+                    if !tellsHolders { continue }
+                } else if former.isConnected, provider?.worker?.isSibling(of: former) != true {
+                    effects.append(.unregister(trigger, from: former))
+                }
             }
             effects += hand(trigger, to: provider)
         }
@@ -240,7 +247,7 @@ package struct TriggerTable {
             former.owner?.triggerIDs.remove(former.id)
             if former.type != request.type {
                 byType[former.type]?.remove(former.id)
-                if case .provider(let provider) = former.holder { effects.append(.unregister(former, from: provider)) }
+                effects += withdrawal(of: former)
             }
         }
         // A replayed id keeps its place in the order.
@@ -254,7 +261,20 @@ package struct TriggerTable {
         triggers[trigger.id] = trigger
         byType[trigger.type, default: []].insert(trigger.id)
         owner?.triggerIDs.insert(trigger.id)
-        return (.accepted, effects + hand(trigger, to: types[trigger.type]?.current))
+        effects += hand(trigger, to: types[trigger.type]?.current)
+        return (.accepted, effects + siblings(ofHolder: trigger).map { .register(trigger, with: $0) })
+    }
+
+    /// The other live processes of the built-in that holds `trigger`.
+    private func siblings(ofHolder trigger: TriggerRecord) -> [Worker] {
+        guard case .provider(let holder) = trigger.holder else { return [] }
+        return (types[trigger.type]?.providers ?? []).compactMap(\.worker).filter { $0.isConnected && $0.isSibling(of: holder) }
+    }
+
+    /// Tells everybody who knows `trigger` to let go of it.
+    private func withdrawal(of trigger: TriggerRecord) -> [TriggerEffect] {
+        guard case .provider(let holder) = trigger.holder else { return [] }
+        return ((holder.isConnected ? [holder] : []) + siblings(ofHolder: trigger)).map { .unregister(trigger, from: $0) }
     }
 
     /// Removes a trigger on behalf of its owner. Anyone else's request, or an unknown id, changes nothing.
@@ -282,8 +302,7 @@ package struct TriggerTable {
         byType[trigger.type]?.remove(trigger.id)
         if byType[trigger.type]?.isEmpty == true { byType[trigger.type] = nil }
         trigger.owner?.triggerIDs.remove(trigger.id)
-        if case .provider(let provider) = trigger.holder, provider.isConnected { return [.unregister(trigger, from: provider)] }
-        return []
+        return withdrawal(of: trigger)
     }
 
     /// The provider that holds `id` refused it: it is parked until another one comes. Returns it, or nil if `worker` does not hold it.

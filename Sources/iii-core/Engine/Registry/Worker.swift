@@ -13,7 +13,7 @@ package final class Worker {
     /// The connection to send to; nil in tests of the pure tables and after the worker has left.
     package weak var connection: WorkerConnection?
     /// Set for connections that presented a built-in's secret (design.md §4): the entry name it was issued for.
-    package let builtinName: String?
+    package let builtin: BuiltinSecrets.Bearer?
     package let address: String?
     package let connectedAtMilliseconds: Int64
     package var metadata = WorkerMetadata()
@@ -37,18 +37,25 @@ package final class Worker {
     package internal(set) var isConnected = true
 
     package init(
-        id: UUIDBits, connection: WorkerConnection? = nil, builtinName: String? = nil, address: String? = nil,
+        id: UUIDBits, connection: WorkerConnection? = nil, builtin: BuiltinSecrets.Bearer? = nil, address: String? = nil,
         connectedAtMilliseconds: Int64 = 0
     ) {
         self.id = id
         idText = Array(id.text.utf8)
         self.connection = connection
-        self.builtinName = builtinName
+        self.builtin = builtin
         self.address = address
         self.connectedAtMilliseconds = connectedAtMilliseconds
     }
 
-    package var isPrivileged: Bool { builtinName != nil }
+    package var builtinName: String? { builtin?.name }
+    package var isPrivileged: Bool { builtin != nil }
+
+    /// Whether both are processes that the supervisor started for one entry, side by side while one takes over from the other.
+    package func isSibling(of other: Worker) -> Bool {
+        guard let builtin, let otherBuiltin = other.builtin, self !== other else { return false }
+        return builtin.name == otherBuiltin.name && builtin.generation != nil && otherBuiltin.generation != nil
+    }
 }
 
 /// A function or trigger type id within its namespace. All tables are keyed by both from the start (protocol.md §10.4).

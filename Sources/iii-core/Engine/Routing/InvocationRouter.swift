@@ -266,9 +266,11 @@ extension Engine {
     /// Calls a function on the engine's own behalf: no caller id is added and no worker is told of the outcome.
     ///
     /// `feeder` is the worker whose message is passed on: the call counts among those it has in flight, and it is paused or
-    /// refused where the callee cannot keep up.
+    /// refused where the callee cannot keep up. With `callee` it is that worker's own registration that is called, also when a
+    /// newer one serves everybody else.
     func call(
-        _ key: FunctionKey, data: [UInt8], metadata: [UInt8]? = nil, from caller: Worker? = nil, feeder: Worker? = nil,
+        _ key: FunctionKey, data: [UInt8], metadata: [UInt8]? = nil, from caller: Worker? = nil, callee: Worker? = nil,
+        feeder: Worker? = nil,
         completion: @escaping (CallOutcome) -> Void = { _ in }
     ) {
         guard let record = registry.functions.lookup(key) else { return completion(.failure(notFound(key))) }
@@ -282,7 +284,7 @@ extension Engine {
                     }
                 })
         }
-        guard let callee = record.selectCallee(default: options.invocationPolicy), let target = callee.connection else {
+        guard let callee = callee ?? record.selectCallee(default: options.invocationPolicy), let target = callee.connection else {
             return completion(.failure(unavailable(record)))
         }
         if let error = feeder.flatMap({ inFlightError($0, callee) }) {

@@ -3,6 +3,14 @@ import IIIProtocol
 
 /// One row of `iii-core ps`.
 package struct ChildStatus: Sendable, Equatable {
+    /// Another process of the same entry: one that starts beside it, or one that it has replaced.
+    package struct Other: Sendable, Equatable {
+        package var pid: Int32
+        /// `starting`, `draining` or `stopping`.
+        package var activity: String
+        package var uptime: Duration
+    }
+
     package var name: String
     package var role: String
     package var pid: Int32?
@@ -20,6 +28,7 @@ package struct ChildStatus: Sendable, Equatable {
     /// `host:port` of its listening socket.
     package var listen: String?
     package var isCritical: Bool
+    package var others: [Other] = []
 
     package var json: JSONValue {
         [
@@ -30,6 +39,10 @@ package struct ChildStatus: Sendable, Equatable {
             "last_error": JSONValue(lastError),
             "next_start_ms": nextStart.map { .integer($0.wholeMilliseconds) } ?? .null, "listen": JSONValue(listen),
             "critical": .bool(isCritical),
+            "others": .array(
+                others.map {
+                    ["pid": .integer(Int64($0.pid)), "activity": .string($0.activity), "uptime_ms": .integer($0.uptime.wholeMilliseconds)]
+                }),
         ]
     }
 
@@ -41,13 +54,19 @@ package struct ChildStatus: Sendable, Equatable {
             uptime: json["uptime_ms"]?.integer.map { .milliseconds($0) }, cpuPercent: json["cpu_percent"]?.number,
             residentBytes: json["rss_bytes"]?.integer, lastExit: json["last_exit"]?.string, lastError: json["last_error"]?.string,
             nextStart: json["next_start_ms"]?.integer.map { .milliseconds($0) }, listen: json["listen"]?.string,
-            isCritical: json["critical"]?.bool ?? false)
+            isCritical: json["critical"]?.bool ?? false,
+            others: (json["others"]?.array ?? []).compactMap { other in
+                guard let pid = other["pid"]?.integer else { return nil }
+                return Other(
+                    pid: Int32(truncatingIfNeeded: pid), activity: other["activity"]?.string ?? "",
+                    uptime: .milliseconds(other["uptime_ms"]?.integer ?? 0))
+            })
     }
 
     package init(
         name: String, role: String, pid: Int32?, state: ChildMachine.State, isReady: Bool, restarts: Int, uptime: Duration?,
         cpuPercent: Double?, residentBytes: Int64?, lastExit: String?, lastError: String?, nextStart: Duration?, listen: String?,
-        isCritical: Bool
+        isCritical: Bool, others: [Other] = []
     ) {
         self.name = name
         self.role = role
@@ -63,5 +82,6 @@ package struct ChildStatus: Sendable, Equatable {
         self.nextStart = nextStart
         self.listen = listen
         self.isCritical = isCritical
+        self.others = others
     }
 }

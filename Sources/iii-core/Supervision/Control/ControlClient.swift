@@ -6,16 +6,19 @@ package struct ControlClient: Sendable {
     package let path: String
     /// How long one answer may take; restarts of a whole fleet take a while.
     package var timeout: Duration
+    /// What may help when nobody answers.
+    package var hint: String?
 
-    package init(path: String, timeout: Duration = .seconds(120)) {
+    package init(path: String, timeout: Duration = .seconds(120), hint: String? = nil) {
         self.path = path
         self.timeout = timeout
+        self.hint = hint
     }
 
     /// Sends one request and returns the result of its last answer line; `line` is called for every line before it.
     package func call(_ request: FleetRequest, line: (JSONValue) -> Void = { _ in }) throws(FleetError) -> JSONValue {
         guard let descriptor = ControlSocketPath.connect(path) else {
-            throw .noEngine("no engine answers on \(path): start one with `iii-core up`, or give its port with `--port`")
+            throw .noEngine("no engine answers on \(path): " + (hint ?? "start one with `iii-core up`, or give its port with `--port`"))
         }
         defer { close(descriptor) }
         var isFollowing = false

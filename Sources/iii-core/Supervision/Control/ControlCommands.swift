@@ -12,10 +12,11 @@ package struct ControlCommands: Sendable {
     package var errors: @Sendable (String) -> Void
 
     package init(
-        socketPath: String, timeout: Duration = .seconds(120), output: @escaping @Sendable (String) -> Void = { Self.write($0, to: 1) },
+        socketPath: String, hint: String? = nil, timeout: Duration = .seconds(120),
+        output: @escaping @Sendable (String) -> Void = { Self.write($0, to: 1) },
         errors: @escaping @Sendable (String) -> Void = { Self.write($0, to: 2) }
     ) {
-        client = ControlClient(path: socketPath, timeout: timeout)
+        client = ControlClient(path: socketPath, timeout: timeout, hint: hint)
         self.output = output
         self.errors = errors
     }
@@ -28,7 +29,7 @@ package struct ControlCommands: Sendable {
         }
     }
 
-    /// With `waitReady` asks again until everything is ready, or the engine says so within `timeout`.
+    /// With `waitReady` asks again until everything is ready, an entry has given up for good, or `timeout` is over.
     package func status(name: String? = nil, json: Bool = false, waitReady: Bool = false, timeout: Duration = .seconds(30)) -> Int32 {
         let end = MonotonicClock.now + timeout
         while true {
@@ -36,7 +37,8 @@ package struct ControlCommands: Sendable {
             do throws(FleetError) {
                 let result = try client.call(.status(name: name))
                 if result["ready"]?.bool == true || !waitReady { return show(result, json) }
-                if MonotonicClock.now >= end { return show(result, json) }
+                let hasGivenUp = (result["children"]?.array ?? []).contains { $0["state"]?.string == ChildMachine.State.failed.rawValue }
+                if hasGivenUp || MonotonicClock.now >= end { return show(result, json) }
             } catch {
                 lastError = error
             }

@@ -7,14 +7,13 @@ package enum ControlSocketPath {
         "\(directory(environment: environment, uid: uid))/\(port).sock"
     }
 
-    private static func directory(environment: [String: String], uid: UInt32) -> String {
+    static func directory(environment: [String: String], uid: UInt32) -> String {
         if let runtime = environment["XDG_RUNTIME_DIR"], runtime.hasPrefix("/"), access(runtime, W_OK) == 0 { return "\(runtime)/iii-core" }
         return "/tmp/iii-core-\(uid)"
     }
 
-    /// Ports of the engines of this user that answer.
-    package static func livePorts(environment: [String: String], uid: UInt32 = getuid()) -> [Int] {
-        let directory = directory(environment: environment, uid: uid)
+    /// Sockets in `directory`, answering or not, by port.
+    static func sockets(in directory: String) -> [String] {
         guard let stream = opendir(directory) else { return [] }
         defer { closedir(stream) }
         var ports: [Int] = []
@@ -22,11 +21,9 @@ package enum ControlSocketPath {
             let name = withUnsafePointer(to: &entry.pointee.d_name) { pointer in
                 pointer.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
             }
-            guard name.hasSuffix(".sock"), let port = Int(name.dropLast(5)), let live = connect("\(directory)/\(name)") else { continue }
-            close(live)
-            ports.append(port)
+            if name.hasSuffix(".sock"), let port = Int(name.dropLast(5)) { ports.append(port) }
         }
-        return ports.sorted()
+        return ports.sorted().map { "\(directory)/\($0).sock" }
     }
 
     /// Fills a socket address; nil when the path is longer than the kernel takes (107 bytes).
@@ -39,6 +36,7 @@ package enum ControlSocketPath {
         return address
     }
 
+    /// Nil when nobody answers there; `errno` says why.
     static func connect(_ path: String) -> Int32? {
         guard var address = address(path) else { return nil }
         let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
@@ -49,7 +47,9 @@ package enum ControlSocketPath {
             }
         }
         if status == 0 { return descriptor }
+        let cause = errno
         close(descriptor)
+        errno = cause
         return nil
     }
 }

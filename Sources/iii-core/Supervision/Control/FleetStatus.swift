@@ -9,6 +9,8 @@ package struct FleetStatus: Sendable, Equatable {
     /// `running` or `draining`.
     package var phase: String
     package var isReady: Bool
+    /// The file it was started with, absolute; nil for the default configuration.
+    package var configPath: String?
     package var uptime: Duration
     package var children: [ChildStatus]
     /// RFC 3339; nil before the first reload.
@@ -22,7 +24,8 @@ package struct FleetStatus: Sendable, Equatable {
         }
         return [
             "version": .string(version), "pid": .integer(Int64(pid)), "port": .integer(Int64(enginePort)), "phase": .string(phase),
-            "ready": .bool(isReady), "uptime_ms": .integer(uptime.wholeMilliseconds), "children": .array(children.map(\.json)),
+            "ready": .bool(isReady), "config": JSONValue(configPath), "uptime_ms": .integer(uptime.wholeMilliseconds),
+            "children": .array(children.map(\.json)),
             "last_reload": reload ?? .null, "dropped_log_lines": .integer(Int64(droppedLogLines)),
         ]
     }

@@ -2,22 +2,28 @@ import IIIConfiguration
 
 /// Renders children and engine for people.
 package enum FleetTable {
-    /// NAME PID STATE READY RESTARTS UPTIME CPU RSS LAST-EXIT
+    /// NAME PID STATE READY RESTARTS UPTIME CPU RSS LAST-EXIT; a second process of an entry has a row of its own below it.
     package static func ps(_ children: [ChildStatus]) -> String {
         let header = ["NAME", "PID", "STATE", "READY", "RESTARTS", "UPTIME", "CPU", "RSS", "LAST-EXIT"]
-        let rows = children.map { child in
-            [
-                child.name, child.pid.map(String.init) ?? "-", child.state.rawValue, child.isReady ? "yes" : "no", String(child.restarts),
-                child.uptime.map(duration) ?? "-", child.cpuPercent.map { "\(oneDecimal($0))%" } ?? "-",
-                child.residentBytes.map { "\(oneDecimal(Double($0) / 1_048_576)) MiB" } ?? "-", child.lastExit ?? "-",
-            ]
-        }
-        return table([header] + rows)
+        return table([header] + children.flatMap(rows(of:)))
+    }
+
+    private static func rows(of child: ChildStatus) -> [[String]] {
+        let first: [String] = [
+            child.name, child.pid.map(String.init) ?? "-", child.state.rawValue, child.isReady ? "yes" : "no", String(child.restarts),
+            child.uptime.map(duration) ?? "-", child.cpuPercent.map { "\(oneDecimal($0))%" } ?? "-",
+            child.residentBytes.map { "\(oneDecimal(Double($0) / 1_048_576)) MiB" } ?? "-", child.lastExit ?? "-",
+        ]
+        return [first]
+            + child.others.map { other -> [String] in
+                ["└", String(other.pid), other.activity, "-", "-", duration(other.uptime), "-", "-", "-"]
+            }
     }
 
     package static func status(_ child: ChildStatus) -> String {
         var lines = ["\(child.name): \(child.state.rawValue)" + (child.isCritical ? " (critical)" : "")]
         if let pid = child.pid { lines.append("  pid:        \(pid), up \(child.uptime.map(duration) ?? "-")") }
+        for other in child.others { lines.append("  also:       pid \(other.pid), \(other.activity), up \(duration(other.uptime))") }
         if let listen = child.listen { lines.append("  listens on: \(listen)") }
         lines.append("  restarts:   \(child.restarts)")
         if let exit = child.lastExit { lines.append("  last exit:  \(exit)") }

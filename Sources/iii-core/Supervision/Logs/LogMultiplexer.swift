@@ -22,6 +22,8 @@ package final class LogMultiplexer {
 
     private struct Source: Hashable {
         var name: String
+        /// Two processes of one entry must not mix their lines.
+        var pid: Int32
         var stream: LogLine.Stream
     }
 
@@ -30,7 +32,6 @@ package final class LogMultiplexer {
     private let pid: Int32
     private var rings: [String: LogRing] = [:]
     private var splitters: [Source: LineSplitter] = [:]
-    private var pids: [Source: Int32] = [:]
     private var width = LogMultiplexer.coreName.utf8.count
     private var followers: [Int: (LogLine) -> Void] = [:]
     private var nextFollower = 0
@@ -49,16 +50,15 @@ package final class LogMultiplexer {
     }
 
     package func received(_ bytes: UnsafeRawBufferPointer, from name: String, pid: Int32, _ stream: LogLine.Stream, now: Duration) {
-        let source = Source(name: name, stream: stream)
-        pids[source] = pid
+        let source = Source(name: name, pid: pid, stream: stream)
         var lines: [String] = []
         splitters[source, default: LineSplitter()].append(bytes, now: now, to: &lines)
         deliver(lines, source)
     }
 
     /// The child's stream has ended.
-    package func ended(_ name: String, _ stream: LogLine.Stream) {
-        let source = Source(name: name, stream: stream)
+    package func ended(_ name: String, pid: Int32, _ stream: LogLine.Stream) {
+        let source = Source(name: name, pid: pid, stream: stream)
         var lines: [String] = []
         splitters[source]?.flush(to: &lines)
         splitters[source] = nil
@@ -107,7 +107,7 @@ package final class LogMultiplexer {
         guard !lines.isEmpty else { return }
         let now = LogTimestamp.nowNanoseconds()
         for text in lines {
-            publish(LogLine(time: now, name: source.name, pid: pids[source] ?? 0, stream: source.stream, rawText: text))
+            publish(LogLine(time: now, name: source.name, pid: source.pid, stream: source.stream, rawText: text))
         }
     }
 

@@ -59,7 +59,12 @@ package struct FleetMachine: Sendable {
         members.keys.sorted { (members[$0]?.startRank ?? 0, $0) < (members[$1]?.startRank ?? 0, $1) }
     }
 
-    package var isEverythingReady: Bool { required.allSatisfy { children[$0]?.state == .ready } }
+    /// Whether every child that is to run does, or has done its work: what `status` says.
+    package var isEverythingAsWanted: Bool {
+        children.allSatisfy { name, child in child.state == .disabled || leaving.contains(name) || child.isAsWanted }
+    }
+
+    private var areRequiredReady: Bool { required.allSatisfy { children[$0]?.state == .ready } }
 
     private var required: [String] {
         let critical = members.filter { $0.value.settings.restart.isCritical }.map(\.key)
@@ -76,10 +81,11 @@ package struct FleetMachine: Sendable {
         leaving.remove(name)
     }
 
-    package mutating func change(_ name: String, to member: Member, now: Duration) -> [Effect] {
+    /// `exclusively`: the new generation needs what only the end of the old one frees.
+    package mutating func change(_ name: String, to member: Member, exclusively: Bool = false, now: Duration) -> [Effect] {
         guard children[name] != nil else { return [] }
         members[name] = member
-        return handle(name, .configured(member.settings), now: now)
+        return handle(name, .configured(member.settings, exclusively: exclusively), now: now)
     }
 
     package mutating func remove(_ name: String, now: Duration) -> [Effect] {
@@ -93,10 +99,11 @@ package struct FleetMachine: Sendable {
     /// Starts whatever may start; call it after `add`.
     package mutating func start(now: Duration) -> [Effect] { settle(now) }
 
-    package mutating func handle(_ name: String, _ event: ChildMachine.Event, now: Duration) -> [Effect] {
+    /// `generation`: the process the event is about, nil: the current one.
+    package mutating func handle(_ name: String, _ event: ChildMachine.Event, of generation: Int? = nil, now: Duration) -> [Effect] {
         guard var child = children[name] else { return [] }
         if phase != .running, [.start, .reset].contains(event) { return [] }
-        let effects = child.handle(event, now: now)
+        let effects = child.handle(event, of: generation, now: now)
         children[name] = child
         var result = effects.map { Effect.child(name, $0) }
         for case .gaveUp(let isCritical, let reason) in effects where isCritical {
@@ -153,7 +160,7 @@ package struct FleetMachine: Sendable {
                 effects += child.handle(.start, now: now).map { .child(name, $0) }
                 children[name] = child
             }
-            if !isReadyReported, isEverythingReady {
+            if !isReadyReported, areRequiredReady {
                 isReadyReported = true
                 effects.append(.becameReady)
             }

@@ -15,8 +15,11 @@ package struct RestartIntensity: Sendable, Equatable {
         failures.removeAll { now - $0.time > window }
         // More entries than this cannot change any answer.
         if failures.count > maximum + 1 { failures.removeFirst(failures.count - maximum - 1) }
-        return failures.reduce(0) { $0 + $1.weight } > maximum
+        return load > maximum
     }
+
+    /// Weight of the failures in the window, as of the last one.
+    package var load: Int { failures.reduce(0) { $0 + $1.weight } }
 
     package mutating func reset() { failures.removeAll() }
 

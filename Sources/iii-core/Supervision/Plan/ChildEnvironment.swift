@@ -22,16 +22,20 @@ package struct ChildEnvironment: Sendable {
     /// `KEY=value` strings, sorted. Descriptors: the listening socket first (3), then the lifeline.
     ///
     /// - Parameters:
+    ///   - spawnID: marks everything that descends from this spawn, wherever it goes (`ProcessTable`).
     ///   - token: the secret of this spawn; nil for commands of `iii-exec`.
     ///   - listenerName: name of the socket passed as descriptor 3; nil when none is passed.
-    package func variables(for child: ChildSpecification, token: String?, listenerName: String?, extra: [String: String] = [:]) -> [String]
-    {
+    package func variables(
+        for child: ChildSpecification, spawnID: String, token: String?, listenerName: String?, extra: [String: String] = [:]
+    ) -> [String] {
         var variables = inherited.filter { !Self.isWithheld($0.key) }
         variables.merge(child.entry.environment) { $1 }
         variables.merge(extra) { $1 }
         variables["III_URL"] = engineURL
         variables["III_ENGINE_URL"] = engineURL
-        variables["III_WORKER_NAME"] = child.name
+        // Not `III_WORKER_NAME`: SDKs in the user's programs take that for a name of their own.
+        variables["III_ENTRY_NAME"] = child.name
+        variables["III_SPAWN_ID"] = spawnID
         variables["III_ENGINE_PID"] = String(enginePID)
         variables["III_LIFELINE_FD"] = listenerName == nil ? "3" : "4"
         if let token {

@@ -38,7 +38,7 @@ package struct ChildSpecification: Sendable, Equatable {
             startRank: startRank, stopRank: stopRank, dependsOn: entry.dependsOn.map(EngineConfiguration.canonical),
             settings: ChildMachine.Settings(
                 restart: entry.restart, reportsReadiness: entry.readiness == .reported, startupTimeout: entry.startupTimeout,
-                stopTimeout: entry.stopTimeout),
+                stopTimeout: entry.stopTimeout, canOverlap: entry.canOverlap, handoverTimeout: entry.handoverTimeout),
             isBuiltIn: isPrivileged)
     }
 }

@@ -1,12 +1,19 @@
+/// One running process of a child.
+struct RunningChild {
+    let generation: Int
+    let process: SpawnedProcess
+    let startedAt: Duration
+    /// In the environment of all its descendants: `<pid of the core>/<entry>/<generation>.<step>`.
+    let spawnID: String
+    /// Registrations with the event loop.
+    var tags: [UInt64] = []
+}
+
 /// What the supervisor's thread keeps about one child besides its machine.
 final class ChildSlot {
     var specification: ChildSpecification
-    var process: SpawnedProcess?
-    var startedAt: Duration = .zero
-    /// Counts spawns; an answer that belongs to an earlier one is ignored.
-    var generation = 0
-    /// Registrations with the event loop of the running process.
-    var tags: [UInt64] = []
+    /// By generation; mostly one, two while a successor takes over.
+    var processes: [Int: RunningChild] = [:]
     /// Pipeline position: the step that runs, and the one the next spawn begins with.
     var step = 0
     var nextStep = 0

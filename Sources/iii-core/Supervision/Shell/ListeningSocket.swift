@@ -22,7 +22,7 @@ package struct ListeningSocket: Sendable, Equatable {
 
     package static let backlog: Int32 = 4096
 
-    /// Binds with SO_REUSEADDR and close-on-exec. Port 0 takes a free one; a host name is resolved, its first address that
+    /// Binds with SO_REUSEADDR, close-on-exec and non-blocking: core and child may accept on it at the same time. Port 0 takes a free one; a host name is resolved, its first address that
     /// can be bound wins.
     package static func bind(host: String, port: Int) throws(ListenError) -> ListeningSocket {
         let bare = host.hasPrefix("[") && host.hasSuffix("]") ? String(host.dropFirst().dropLast()) : host
@@ -38,7 +38,8 @@ package struct ListeningSocket: Sendable, Equatable {
         var cause = EADDRNOTAVAIL
         var next = list
         while let address = next?.pointee {
-            let descriptor = socket(address.ai_family, address.ai_socktype | Int32(SOCK_CLOEXEC.rawValue), 0)
+            let descriptor = socket(
+                address.ai_family, address.ai_socktype | Int32(SOCK_CLOEXEC.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0)
             if descriptor >= 0 {
                 var one: Int32 = 1
                 setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &one, socklen_t(MemoryLayout<Int32>.size))

@@ -1,3 +1,4 @@
+import CSupervision
 import Glibc
 
 /// All sockets that children accept on, by child. They outlive every restart of a child, so none refuses a connection.
@@ -26,6 +27,7 @@ package struct ListeningSockets: Sendable {
             if let descriptor = activation.take(listener.name) {
                 var socket = ListeningSocket(descriptor: descriptor, host: listener.host, port: listener.port)
                 socket.isInherited = true
+                _ = csup_set_nonblocking(descriptor)
                 prepared.fresh[child.name] = socket
                 continue
             }

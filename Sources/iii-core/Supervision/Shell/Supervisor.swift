@@ -9,11 +9,8 @@ import Synchronization
 /// process. Everything else reaches that thread through a mailbox.
 package final class Supervisor: Sendable {
     enum Message: Sendable {
-        case announced(String)
-        case ready(String)
-        case degraded(String, reason: String)
-        case unresponsive(String)
-        case drained(String, generation: Int)
+        case child(String, generation: Int?, ChildMachine.Event)
+        case ready(String, generation: Int?, completion: @Sendable () -> Void)
         case reconfigured(ChildSpecification, generation: Int, LiveChange)
         case signal(Int32)
         case log(priority: Int, text: String)
@@ -60,14 +57,23 @@ package final class Supervisor: Sendable {
         return code
     }
 
-    /// `name` has called `core::builtin::hello`. The pid is for the log; identity is the secret of the spawn.
-    package func childAnnounced(_ name: String, pid: Int32?) { mailbox.post(.announced(name)) }
-    /// `name` has called `core::builtin::ready`.
-    package func childReady(_ name: String) { mailbox.post(.ready(name)) }
+    // `generation` is that of the secret the process has shown; nil: the current one.
+
+    /// `name` has called `core::builtin::hello`.
+    package func childAnnounced(_ name: String, generation: Int? = nil) { post(name, generation, .announced) }
+    /// `name` has called `core::builtin::ready`. `completion` runs once nobody else takes its clients.
+    package func childReady(_ name: String, generation: Int? = nil, completion: @escaping @Sendable () -> Void = {}) {
+        if !mailbox.post(.ready(name, generation: generation, completion: completion)) { completion() }
+    }
     /// `name` works, but not well; `childReady` ends it.
-    package func childDegraded(_ name: String, reason: String) { mailbox.post(.degraded(name, reason: reason)) }
+    package func childDegraded(_ name: String, generation: Int? = nil, reason: String) { post(name, generation, .degraded(reason)) }
     /// `name` has not answered pings: it is stopped and started again.
-    package func childUnresponsive(_ name: String) { mailbox.post(.unresponsive(name)) }
+    package func childUnresponsive(_ name: String, generation: Int? = nil) { post(name, generation, .unresponsive("unresponsive")) }
+
+    private func post(_ name: String, _ generation: Int?, _ event: ChildMachine.Event) {
+        mailbox.post(.child(name, generation: generation, event))
+    }
+
     /// As if the process had received the signal.
     package func signalReceived(_ number: Int32) { mailbox.post(.signal(number)) }
     /// Writes a line of the core to the console and the ring `iii-core`. `priority` as in syslog; never blocks.
@@ -103,6 +109,7 @@ package final class Supervisor: Sendable {
     private static func refuse(_ message: Message) {
         switch message {
         case .list(let completion): completion([])
+        case .ready(_, _, let completion): completion()
         case .perform(_, let completion): completion(.failure(.failed("the engine has shut down")))
         default: break
         }

@@ -3,18 +3,19 @@ import IIIProtocol
 
 /// What the supervisor asks of the engine. All closures are called on the supervisor's thread and must not block.
 package struct SupervisorHooks: Sendable {
-    /// A fresh secret for one spawn of `name`; the engine accepts it until the next spawn or revoke.
-    package var issueToken: @Sendable (_ name: String, _ role: String) -> String
-    package var revokeToken: @Sendable (_ name: String) -> Void
-    /// Send the protocol-level drain request; call the completion when it is answered or the link is gone.
-    package var drain: @Sendable (_ name: String, _ deadlineMilliseconds: Int, _ completion: @escaping @Sendable () -> Void) -> Void
+    /// A fresh secret for one process; the engine accepts it until it is revoked.
+    package var issueToken: @Sendable (_ child: ChildGeneration, _ role: String) -> String
+    package var revokeToken: @Sendable (_ child: ChildGeneration) -> Void
+    /// Send the protocol-level drain request to that very process; call the completion when it is answered or the link is gone.
+    package var drain: @Sendable (_ child: ChildGeneration, _ request: DrainRequest, _ completion: @escaping @Sendable () -> Void) -> Void
     /// Draining has begun: refuse new worker connections.
     package var willShutDown: @Sendable () -> Void
     /// The expanded config of an entry: set before its first spawn and at every change. `.null` means the entry has no
     /// `config:` block, nil that the entry is gone.
     package var configurationChanged: @Sendable (_ name: String, _ config: JSONValue?) -> Void
     /// Offers a running built-in its changed config; call the completion when it has answered, or cannot.
-    package var reconfigure: @Sendable (_ name: String, _ config: JSONValue, _ completion: @escaping @Sendable (LiveChange) -> Void) -> Void
+    package var reconfigure:
+        @Sendable (_ child: ChildGeneration, _ config: JSONValue, _ completion: @escaping @Sendable (LiveChange) -> Void) -> Void
     /// Applies the `iii-worker-manager` entries of a new configuration; an error text keeps the old configuration.
     package var workerManagersChanged: @Sendable (_ entries: [WorkerEntry]) -> String?
     /// Where children find the engine after `workerManagersChanged`; nil when that cannot change.
@@ -23,13 +24,16 @@ package struct SupervisorHooks: Sendable {
     package var becameReady: @Sendable () -> Void
 
     package init(
-        issueToken: @escaping @Sendable (_ name: String, _ role: String) -> String,
-        revokeToken: @escaping @Sendable (_ name: String) -> Void = { _ in },
-        drain: @escaping @Sendable (_ name: String, _ milliseconds: Int, _ completion: @escaping @Sendable () -> Void) -> Void = { $2() },
+        issueToken: @escaping @Sendable (_ child: ChildGeneration, _ role: String) -> String,
+        revokeToken: @escaping @Sendable (_ child: ChildGeneration) -> Void = { _ in },
+        drain:
+            @escaping @Sendable (_ child: ChildGeneration, _ request: DrainRequest, _ completion: @escaping @Sendable () -> Void) -> Void =
+            { $2() },
         willShutDown: @escaping @Sendable () -> Void = {},
         configurationChanged: @escaping @Sendable (_ name: String, _ config: JSONValue?) -> Void = { _, _ in },
         reconfigure:
-            @escaping @Sendable (_ name: String, _ config: JSONValue, _ completion: @escaping @Sendable (LiveChange) -> Void) -> Void =
+            @escaping @Sendable (_ child: ChildGeneration, _ config: JSONValue, _ completion: @escaping @Sendable (LiveChange) -> Void) ->
+            Void =
             { $2(.needsRestart("applied by a restart")) },
         workerManagersChanged: @escaping @Sendable (_ entries: [WorkerEntry]) -> String? = { _ in nil },
         engineAddress: @escaping @Sendable () -> EngineAddress? = { nil },
@@ -44,6 +48,29 @@ package struct SupervisorHooks: Sendable {
         self.workerManagersChanged = workerManagersChanged
         self.engineAddress = engineAddress
         self.becameReady = becameReady
+    }
+}
+
+/// One process of an entry.
+package struct ChildGeneration: Sendable, Hashable {
+    package var name: String
+    package var generation: Int
+
+    package init(name: String, generation: Int) {
+        self.name = name
+        self.generation = generation
+    }
+}
+
+/// How a process is to come to its end.
+package struct DrainRequest: Sendable, Equatable {
+    package var milliseconds: Int
+    /// A successor serves already: whoever is still being served may take the time.
+    package var isHandover: Bool
+
+    package init(milliseconds: Int, isHandover: Bool) {
+        self.milliseconds = milliseconds
+        self.isHandover = isHandover
     }
 }
 
@@ -91,8 +118,11 @@ package struct SupervisorOptions: Sendable {
     package var activation: SocketActivation
     /// Off in tests, which share their process.
     package var handlesSignals = true
-    /// Reap orphans; true for process 1 and for a subreaper.
+    /// Adopt and bury what children leave behind: process 1 has to, every other becomes a subreaper. Off in tests, which share
+    /// their process.
     package var adoptsOrphans = false
+    /// Whether the end of a terminal is the end of the fleet (`SignalPolicy`).
+    package var isOnTerminal = false
     /// Start of the process on the monotonic clock, for the line `iii-core ready in … ms`.
     package var startedAt = MonotonicClock.now
 

@@ -15,7 +15,10 @@ struct ReloadProgress {
 extension SupervisorLoop {
     /// Whether nothing but the `config` of a ready built-in has changed.
     func canApplyLive(_ child: ChildSpecification) -> Bool {
-        guard let slot = slots[child.name], child.isPrivileged, child.entry.type != nil, fleet.children[child.name]?.state == .ready else {
+        guard let slot = slots[child.name], child.isPrivileged, child.entry.type != nil, let machine = fleet.children[child.name],
+            machine.state == .ready,
+            !machine.isHandingOver
+        else {
             return false
         }
         var same = slot.specification
@@ -29,9 +32,9 @@ extension SupervisorLoop {
         guard let slot = slots[child.name] else { return }
         // A second reload may come before the first is answered: what the child has in force is what it had before both.
         if reloading.offered[child.name] == nil { reloading.offered[child.name] = slot.specification }
-        let generation = slot.generation
+        let generation = fleet.children[child.name]?.generation ?? 0
         let mailbox = mailbox
-        hooks.reconfigure(child.name, child.entry.config ?? .null) { answer in
+        hooks.reconfigure(ChildGeneration(name: child.name, generation: generation), child.entry.config ?? .null) { answer in
             mailbox.post(.reconfigured(child, generation: generation, answer))
         }
     }
@@ -43,7 +46,8 @@ extension SupervisorLoop {
         else { return finishOffers(of: child.name) }
         if fleet.phase == .running, let slot = slots[child.name] {
             // A child that has been started anew since read the old config.
-            let isSameProcess = slot.generation == generation && fleet.children[child.name]?.state == .ready
+            let machine = fleet.children[child.name]
+            let isSameProcess = machine?.generation == generation && machine?.state == .ready && machine?.isHandingOver == false
             switch isSameProcess ? answer : .needsRestart("it ended during the change") {
             case .applied:
                 slot.specification = child

@@ -4,23 +4,26 @@ import IIIConfiguration
 
 // Starting, signalling and burying processes.
 extension SupervisorLoop {
-    func spawn(_ slot: ChildSlot) {
+    func spawn(_ slot: ChildSlot, generation: Int) {
         let child = slot.specification
+        let identity = ChildGeneration(name: child.name, generation: generation)
         slot.step = slot.nextStep
-        slot.generation += 1
-        slot.startedAt = MonotonicClock.now
+        // A pipeline that begins anew, begins without what its last run has left behind.
+        if slot.pipeline != nil, slot.step == 0 { sweep(child.name) }
         do throws(SpawnError) {
             try bindListener(of: child)
-            let process = try ProcessSpawner.spawn(request(for: slot))
-            slot.process = process
-            attach(process, to: slot)
+            let spawnID = "\(getpid())/\(child.name)/\(generation).\(slot.step)"
+            let process = try ProcessSpawner.spawn(request(for: slot, identity, spawnID))
+            let running = RunningChild(generation: generation, process: process, startedAt: MonotonicClock.now, spawnID: spawnID)
+            slot.processes[generation] = running
+            attach(running, to: slot)
             let isComplete = slot.isOnLastStep
             logs.log(6, "\(child.name): pid \(process.pid)" + (slot.pipeline == nil ? "" : ", step \(slot.step + 1)"))
-            handle(child.name, isComplete ? .spawned : .spawnedStep)
+            handle(child.name, isComplete ? .spawned : .spawnedStep, of: generation)
         } catch {
             logs.log(3, "\(child.name): \(error)")
-            hooks.revokeToken(child.name)
-            handle(child.name, .spawnFailed(error.description))
+            if child.isPrivileged { hooks.revokeToken(identity) }
+            handle(child.name, .spawnFailed(error.description), of: generation)
         }
     }
 
@@ -34,9 +37,9 @@ extension SupervisorLoop {
         }
     }
 
-    private func request(for slot: ChildSlot) -> SpawnRequest {
+    private func request(for slot: ChildSlot, _ identity: ChildGeneration, _ spawnID: String) -> SpawnRequest {
         let child = slot.specification
-        let token = child.isPrivileged ? hooks.issueToken(child.name, child.role) : nil
+        let token = child.isPrivileged ? hooks.issueToken(identity, child.role) : nil
         let socket = sockets[child.name]
         var request: SpawnRequest
         var extra: [String: String] = [:]
@@ -51,7 +54,7 @@ extension SupervisorLoop {
             request.isGuarded = true
         }
         request.environment = environment.variables(
-            for: child, token: token, listenerName: socket == nil ? nil : child.listener?.name, extra: extra)
+            for: child, spawnID: spawnID, token: token, listenerName: socket == nil ? nil : child.listener?.name, extra: extra)
         request.passed = [socket?.descriptor, lifeline[0]].compactMap { $0 }
         let resources = child.entry.resources
         request.openFiles = resources.openFiles
@@ -60,19 +63,23 @@ extension SupervisorLoop {
         return request
     }
 
-    private func attach(_ process: SpawnedProcess, to slot: ChildSlot) {
+    private func attach(_ running: RunningChild, to slot: ChildSlot) {
         let name = slot.specification.name
+        let (process, generation) = (running.process, running.generation)
+        var tags: [UInt64] = []
         func listen(_ descriptor: Int32, _ stream: LogLine.Stream) {
             var tag: UInt64 = 0
             tag = loop.add(descriptor, .read) { [weak self] _, _ in
                 // At the end of the stream the descriptor would stay readable for ever.
                 if self?.readOutput(descriptor, name, process.pid, stream, limit: 262_144) == false { self?.loop.remove(tag) }
             }
-            slot.tags.append(tag)
+            tags.append(tag)
         }
         listen(process.standardOutput, .standardOutput)
         listen(process.standardError, .standardError)
-        slot.tags.append(loop.add(process.pidfd, .read) { [weak self, weak slot] _, _ in if let slot { self?.processEnded(slot) } })
+        tags.append(
+            loop.add(process.pidfd, .read) { [weak self, weak slot] _, _ in if let slot { self?.processEnded(slot, generation) } })
+        slot.processes[generation]?.tags = tags
     }
 
     /// Reads what is there, at most `limit` bytes so that one noisy child does not starve the others. False at the end.
@@ -92,46 +99,76 @@ extension SupervisorLoop {
         }
     }
 
-    /// Signals the child's whole group. Its leader is not reaped while `process` is set, so the number cannot be another's.
-    func signal(_ slot: ChildSlot, _ number: Int32) {
-        if let process = slot.process { _ = kill(-process.pid, number) }
+    /// Signals a process with its whole group, and what has left the group. The leader is not reaped while it is listed here, so
+    /// the number of the group cannot be another's.
+    func signal(_ slot: ChildSlot, generation: Int, _ number: Int32) {
+        guard let running = slot.processes[generation] else { return }
+        _ = kill(-running.process.pid, number)
+        for entry in ProcessTable().members(of: running.process.pid, marked: { $0 == running.spawnID })
+        where entry.group != running.process.pid { ProcessTable.signal(entry, number) }
     }
 
-    func processEnded(_ slot: ChildSlot) {
-        guard let process = slot.process else { return }
+    func processEnded(_ slot: ChildSlot, _ generation: Int) {
+        guard let running = slot.processes[generation] else { return }
+        let process = running.process
         var code: Int32 = 0
         var isSignal: Int32 = 0
         guard csup_wait(process.pidfd, 1, &code, &isSignal) == 1 else { return }
+        let status = ChildExit(code: code, isSignal: isSignal != 0)
+        // What a finished step has started on purpose (a database in the background) serves the steps after it.
+        let isFinishedStep = slot.pipeline != nil && !slot.isOnLastStep && status.isClean
+        let strays = isFinishedStep ? [] : ProcessTable().members(of: process.pid) { $0 == running.spawnID }
         // The zombie still holds the number of its group: sweep what it left behind, then bury it.
         _ = kill(-process.pid, SIGKILL)
+        for stray in strays where stray.group != process.pid { ProcessTable.signal(stray, SIGKILL) }
         _ = csup_wait(process.pidfd, 0, &code, &isSignal)
         let name = slot.specification.name
         readOutput(process.standardOutput, name, process.pid, .standardOutput, limit: 4_194_304)
         readOutput(process.standardError, name, process.pid, .standardError, limit: 4_194_304)
-        logs.ended(name, .standardOutput)
-        logs.ended(name, .standardError)
-        slot.tags.forEach(loop.remove)
-        slot.tags = []
+        logs.ended(name, pid: process.pid, .standardOutput)
+        logs.ended(name, pid: process.pid, .standardError)
+        running.tags.forEach(loop.remove)
         [process.pidfd, process.standardOutput, process.standardError].forEach { close($0) }
-        slot.process = nil
-        if slot.specification.isPrivileged { hooks.revokeToken(name) }
-        continueAfter(ChildExit(code: code, isSignal: isSignal != 0), slot)
+        slot.processes[generation] = nil
+        if slot.specification.isPrivileged { hooks.revokeToken(ChildGeneration(name: name, generation: generation)) }
+        continueAfter(status, slot, generation)
     }
 
-    private func continueAfter(_ status: ChildExit, _ slot: ChildSlot) {
+    /// Kills what ended processes of an entry have left running, wherever it has moved to.
+    func sweep(_ name: String) {
+        let prefix = "\(getpid())/\(name)/"
+        let living = Set(slots[name]?.processes.values.map(\.spawnID) ?? [])
+        for stray in ProcessTable().members(of: nil, marked: { $0.hasPrefix(prefix) && !living.contains($0) }) {
+            ProcessTable.signal(stray, SIGKILL)
+        }
+    }
+
+    /// At the very end: everything that any child has left running.
+    func sweepAll() {
+        let prefix = "\(getpid())/"
+        for _ in 0..<100 {
+            let strays = ProcessTable().members(of: nil) { $0.hasPrefix(prefix) }
+            if strays.isEmpty { return }
+            for stray in strays { ProcessTable.signal(stray, SIGKILL) }
+            usleep(5000)
+            reapOrphans()
+        }
+    }
+
+    private func continueAfter(_ status: ChildExit, _ slot: ChildSlot, _ generation: Int) {
         let name = slot.specification.name
-        guard slot.pipeline != nil, fleet.children[name]?.state != .stopping else { return handle(name, .exited(status)) }
+        guard slot.pipeline != nil, fleet.children[name]?.state != .stopping else { return handle(name, .exited(status), of: generation) }
         if slot.isOnLastStep {
             // After a crash only the last command runs again; the steps before it have done their work.
             slot.nextStep = slot.step
-            handle(name, .exited(status))
+            handle(name, .exited(status), of: generation)
         } else if status.isClean {
             slot.nextStep = slot.step + 1
-            spawn(slot)
+            spawn(slot, generation: generation)
         } else {
             logs.log(3, "\(name): Pipeline step failed, aborting pipeline (step \(slot.step + 1): \(status))")
             slot.nextStep = 0
-            handle(name, .abandoned("step \(slot.step + 1) of the pipeline failed: \(status)"))
+            handle(name, .abandoned("step \(slot.step + 1) of the pipeline failed: \(status)", status), of: generation)
         }
     }
 
@@ -140,12 +177,15 @@ extension SupervisorLoop {
         while true {
             let pid = csup_peek_any()
             guard pid > 0 else { return }
-            if let slot = slots.values.first(where: { $0.process?.pid == pid }) { processEnded(slot) } else { csup_reap(pid) }
+            let owner = slots.values.lazy.compactMap { slot in
+                slot.processes.values.first { $0.process.pid == pid }.map { (slot, $0.generation) }
+            }.first
+            if let owner { processEnded(owner.0, owner.1) } else { csup_reap(pid) }
         }
     }
 
     func killEverything() {
-        for slot in slots.values { signal(slot, SIGKILL) }
+        for slot in slots.values { slot.processes.keys.forEach { signal(slot, generation: $0, SIGKILL) } }
     }
 
     // MARK: Watched files of iii-exec

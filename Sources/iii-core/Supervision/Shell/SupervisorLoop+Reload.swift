@@ -117,6 +117,7 @@ extension SupervisorLoop {
 
     func change(_ child: ChildSpecification, _ now: Duration) {
         guard let slot = slots[child.name] else { return }
+        let isExclusive = sockets.isOnlyHostChanged(child)
         // An offer that is still open is settled by this.
         reloading.offered[child.name] = nil
         removeWatch(of: slot)
@@ -125,7 +126,7 @@ extension SupervisorLoop {
         slot.wasStoppedByRequest = false
         addWatch(to: slot)
         hooks.configurationChanged(child.name, child.entry.config ?? .null)
-        execute(fleet.change(child.name, to: child.member, now: now))
+        execute(fleet.change(child.name, to: child.member, exclusively: isExclusive, now: now))
     }
 }
 

@@ -5,8 +5,8 @@ import IIIProtocol
 /// A request that is answered when children have reached a state.
 struct Waiter {
     enum Goal {
-        /// Ready, after at least this many restarts.
-        case ready(restarts: Int)
+        /// Ready, after at least this many restarts, and with no more failed handovers than these.
+        case ready(restarts: Int, failedHandovers: Int)
         case stopped
     }
 
@@ -43,7 +43,7 @@ extension SupervisorLoop {
                 slots[name]?.nextStep = 0
                 // A child that is just stopping starts again when it has stopped.
                 handle(name, fleet.children[name]?.state == .stopping ? .restart("started by request") : .start)
-                wait(for: name, .ready(restarts: 0), reply)
+                wait(for: name, .ready(restarts: 0, failedHandovers: fleet.children[name]?.failedHandovers ?? 0), reply)
             }
         case .reset(let name):
             withChild(name, reply) { name in
@@ -64,17 +64,24 @@ extension SupervisorLoop {
 
     func statuses() -> [ChildStatus] {
         let now = MonotonicClock.now
+        let table = ProcessTable()
         return fleet.names.compactMap { name in
             guard let slot = slots[name], let machine = fleet.children[name] else { return nil }
-            let age = now - slot.startedAt
-            let usage = slot.process.flatMap { ProcessUsage.read(pid: $0.pid, aliveFor: age) }
-            let listen = sockets[name].map { "\($0.host):\($0.actualPort ?? $0.port)" }
+            let running = slot.processes[machine.generation]
+            let age = running.map { now - $0.startedAt }
+            let usage = running.flatMap { table.usage(of: $0.process.pid, spawnID: $0.spawnID, aliveFor: now - $0.startedAt) }
+            let others = machine.otherGenerations.compactMap { other in
+                slot.processes[other.generation].map {
+                    ChildStatus.Other(pid: $0.process.pid, activity: other.activity, uptime: now - $0.startedAt)
+                }
+            }
             return ChildStatus(
-                name: name, role: slot.specification.role, pid: slot.process?.pid, state: machine.state, isReady: machine.state == .ready,
-                restarts: machine.restarts, uptime: slot.process == nil ? nil : age, cpuPercent: usage?.cpuPercent,
+                name: name, role: slot.specification.role, pid: running?.process.pid, state: machine.state,
+                isReady: machine.state == .ready, restarts: machine.restarts, uptime: age, cpuPercent: usage?.cpuPercent,
                 residentBytes: usage?.residentBytes, lastExit: machine.lastExit?.description, lastError: machine.lastError,
-                nextStart: machine.state == .backoff ? machine.deadline.map { max(.zero, $0 - now) } : nil, listen: listen,
-                isCritical: slot.specification.entry.restart.isCritical)
+                nextStart: machine.nextStart.map { max(.zero, $0 - now) },
+                listen: sockets[name].map { "\($0.host):\($0.actualPort ?? $0.port)" },
+                isCritical: slot.specification.entry.restart.isCritical, others: others)
         }
     }
 
@@ -89,7 +96,10 @@ extension SupervisorLoop {
     private func outcome(of waiter: Waiter, _ now: Duration) -> Result<JSONValue, FleetError>? {
         guard let child = fleet.children[waiter.name] else { return .failure(.failed("\(waiter.name) was removed")) }
         switch waiter.goal {
-        case .ready(let restarts) where child.restarts >= restarts:
+        case .ready(_, let failures) where child.failedHandovers > failures:
+            return .failure(
+                .failed("\(waiter.name) was not replaced: \(child.lastError ?? "its successor failed"); the old process goes on"))
+        case .ready(let restarts, _) where child.restarts >= restarts:
             if child.state == .ready { return success(waiter.name) }
             if child.state == .stopped, child.lastExit?.isClean ?? false { return success(waiter.name) }
             if [.failed, .backoff, .stopped].contains(child.state) {
@@ -114,7 +124,8 @@ extension SupervisorLoop {
         let status = FleetStatus(
             version: options.version, pid: getpid(), enginePort: enginePort,
             phase: fleet.phase == .running ? "running" : "draining",
-            isReady: fleet.phase == .running && (wanted == nil ? fleet.isEverythingReady : children.allSatisfy(\.isReady)),
+            isReady: fleet.phase == .running && (wanted.map { fleet.children[$0]?.isAsWanted ?? false } ?? fleet.isEverythingAsWanted),
+            configPath: options.configPath.map(EngineLocator.canonical),
             uptime: MonotonicClock.now - options.startedAt, children: children, lastReloadAt: lastReload?.at,
             lastReloadError: lastReload?.error, droppedLogLines: console?.dropped ?? 0)
         reply(.success(status.json))
@@ -129,7 +140,7 @@ extension SupervisorLoop {
         slot.nextStep = 0
         let restarts = child.restarts + 1
         handle(name, .restart("restarted by request"))
-        wait(for: name, .ready(restarts: restarts)) { [weak self] result in
+        wait(for: name, .ready(restarts: restarts, failedHandovers: child.failedHandovers)) { [weak self] result in
             guard case .success = result, names.count > 1 else { return reply(result) }
             self?.restart(Array(names.dropFirst()), reply)
         }

@@ -30,7 +30,8 @@ final class SupervisorLoop: @unchecked Sendable {
     var lifeline: [Int32] = [-1, -1]
     var isReady = false
     private var signals: SignalPipe?
-    private var signalsSeen = 0
+    private var signalPolicy: SignalPolicy
+    private let standIn: StandIn
     private var exitCode: Int32?
     private var nextMemoryCheck: Duration?
     private static let memoryCheckInterval: Duration = .seconds(5)
@@ -51,6 +52,8 @@ final class SupervisorLoop: @unchecked Sendable {
         environment = ChildEnvironment(
             inherited: options.environment, engineURL: options.engineURL, enginePID: getpid(), logFormat: options.logStyle.format)
         enginePort = options.enginePort
+        signalPolicy = SignalPolicy(isOnTerminal: options.isOnTerminal)
+        standIn = StandIn(loop: loop)
         fleet = FleetMachine(seed: UInt64(truncatingIfNeeded: LogTimestamp.nowNanoseconds()))
     }
 
@@ -94,6 +97,8 @@ final class SupervisorLoop: @unchecked Sendable {
     private func end() -> Int32 {
         for work in reloading.waiting { work() }
         logs.log(6, "iii-core stopped")
+        if options.adoptsOrphans { sweepAll() }
+        standIn.close()
         control?.shutDown()
         for slot in slots.values { removeWatch(of: slot) }
         sockets.closeAll()
@@ -116,12 +121,14 @@ final class SupervisorLoop: @unchecked Sendable {
 
     private var nextDeadline: Duration? {
         let watches = slots.values.compactMap { $0.watch?.deadline }
-        let others = [fleet.deadline, logs.deadline, configWatch?.deadline, memoryCheckDeadline] + waiters.map(\.deadline)
+        let others =
+            [fleet.deadline, logs.deadline, configWatch?.deadline, memoryCheckDeadline, standIn.deadline, receptionDeadline]
+            + waiters.map(\.deadline)
         return (watches + others.compactMap { $0 }).min()
     }
 
     private var memoryCheckDeadline: Duration? {
-        guard slots.values.contains(where: { $0.process != nil && $0.specification.entry.resources.memoryMaximumMiB != nil }) else {
+        guard slots.values.contains(where: { !$0.processes.isEmpty && $0.specification.entry.resources.memoryMaximumMiB != nil }) else {
             return nil
         }
         return nextMemoryCheck ?? MonotonicClock.now + Self.memoryCheckInterval
@@ -135,6 +142,7 @@ final class SupervisorLoop: @unchecked Sendable {
         for slot in slots.values where slot.watch?.isDue(now: now) ?? false { filesChanged(slot) }
         checkMemory(now)
         settleWaiters(now)
+        receiveClients(now)
     }
 
     private func checkMemory(_ now: Duration) {
@@ -142,12 +150,45 @@ final class SupervisorLoop: @unchecked Sendable {
         nextMemoryCheck = due
         guard now >= due else { return }
         nextMemoryCheck = now + Self.memoryCheckInterval
+        let table = ProcessTable()
         for slot in slots.values {
-            guard let limit = slot.specification.entry.resources.memoryMaximumMiB, let process = slot.process,
-                let usage = ProcessUsage.read(pid: process.pid, aliveFor: now - slot.startedAt), usage.residentBytes > Int64(limit) << 20
-            else { continue }
-            handle(slot.specification.name, .unresponsive("uses \(usage.residentBytes >> 20) MiB of at most \(limit)"))
+            guard let limit = slot.specification.entry.resources.memoryMaximumMiB else { continue }
+            for running in slot.processes.values {
+                let usage = table.usage(of: running.process.pid, spawnID: running.spawnID, aliveFor: now - running.startedAt)
+                guard let usage, usage.residentBytes > Int64(limit) << 20 else { continue }
+                let reason = "uses \(usage.residentBytes >> 20) MiB of at most \(limit)"
+                handle(slot.specification.name, .unresponsive(reason), of: running.generation)
+            }
         }
+    }
+
+    // MARK: Clients that nobody serves
+
+    /// Lets the core answer where a child will not for a while, and ends that where it does again.
+    private func receiveClients(_ now: Duration) {
+        for (name, slot) in slots {
+            guard let machine = fleet.children[name], let socket = sockets[name] else {
+                standIn.withdraw(from: name)
+                continue
+            }
+            switch machine.reception(now: now) {
+            case .child: standIn.withdraw(from: name)
+            case .unavailable(let delay): standIn.serve(name, on: socket, state: machine.state.rawValue, retryAfter: delay)
+            // One of systemd's cannot be given back.
+            case .closed where socket.isInherited && !slot.specification.isEnabled: standIn.withdraw(from: name)
+            case .closed where socket.isInherited:
+                standIn.serve(name, on: socket, state: machine.state.rawValue, retryAfter: ChildMachine.operatorRetry)
+            case .closed:
+                standIn.withdraw(from: name)
+                sockets.release(name)
+            }
+        }
+        standIn.expire(now)
+    }
+
+    private var receptionDeadline: Duration? {
+        let now = MonotonicClock.now
+        return slots.keys.compactMap { sockets[$0] == nil ? nil : fleet.children[$0]?.receptionDeadline(now: now) }.min()
     }
 
     // MARK: Messages and signals
@@ -155,11 +196,11 @@ final class SupervisorLoop: @unchecked Sendable {
     private func readMailbox() {
         for message in mailbox.take() {
             switch message {
-            case .announced(let name): handle(name, .announced)
-            case .ready(let name): handle(name, .becameReady)
-            case .degraded(let name, let reason): handle(name, .degraded(reason))
-            case .unresponsive(let name): handle(name, .unresponsive("unresponsive"))
-            case .drained(let name, let generation): if slots[name]?.generation == generation { handle(name, .drained) }
+            case .child(let name, let generation, let event): handle(name, event, of: generation)
+            case .ready(let name, let generation, let completion):
+                handle(name, .becameReady, of: generation)
+                receiveClients(MonotonicClock.now)
+                completion()
             case .reconfigured(let child, let generation, let answer): reconfigured(child, generation: generation, answer)
             case .signal(let number): signalArrived(number)
             case .log(let priority, let text): logs.log(priority, text)
@@ -170,20 +211,16 @@ final class SupervisorLoop: @unchecked Sendable {
     }
 
     private func signalArrived(_ number: Int32) {
-        switch number {
-        case SIGTERM, SIGINT:
-            signalsSeen += 1
-            if signalsSeen == 1, fleet.phase == .running {
-                shutDown(reason: "received \(ChildExit.signalled(number))")
-            } else {
-                logs.log(4, "second signal: killing what is left")
-                killEverything()
-                exitCode = 128 + number
-            }
-        case SIGHUP: reload(cause: "received SIGHUP")
-        case SIGQUIT: dumpState()
-        case SIGCHLD: reapOrphans()
-        default: break
+        if number == SIGCHLD { return reapOrphans() }
+        switch signalPolicy.received(number, now: MonotonicClock.now) {
+        case .drain where fleet.phase == .running: shutDown(reason: "received \(ChildExit.signalled(number))")
+        case .drain, .kill:
+            logs.log(4, "second signal: killing what is left")
+            killEverything()
+            exitCode = 128 + number
+        case .reload: reload(cause: "received SIGHUP")
+        case .dumpState: dumpState()
+        case .none: break
         }
     }
 
@@ -199,8 +236,9 @@ final class SupervisorLoop: @unchecked Sendable {
 
     // MARK: Effects
 
-    func handle(_ name: String, _ event: ChildMachine.Event) {
-        execute(fleet.handle(name, event, now: MonotonicClock.now))
+    /// `generation`: the process the event is about, nil: the current one.
+    func handle(_ name: String, _ event: ChildMachine.Event, of generation: Int? = nil) {
+        execute(fleet.handle(name, event, of: generation, now: MonotonicClock.now))
     }
 
     /// Effects that come of executing others are executed after them, in order.
@@ -229,13 +267,16 @@ final class SupervisorLoop: @unchecked Sendable {
     private func execute(_ effect: ChildMachine.Effect, for name: String) {
         guard let slot = slots[name] else { return }
         switch effect {
-        case .spawn: spawn(slot)
-        case .drain(let budget):
-            let generation = slot.generation
+        case .spawn(let generation): spawn(slot, generation: generation)
+        case .drain(let generation, let budget, let isHandover):
             let mailbox = mailbox
-            hooks.drain(name, Int(clamping: budget.wholeMilliseconds)) { mailbox.post(.drained(name, generation: generation)) }
-        case .terminate: signal(slot, SIGTERM)
-        case .kill: signal(slot, SIGKILL)
+            let request = DrainRequest(milliseconds: Int(clamping: budget.wholeMilliseconds), isHandover: isHandover)
+            hooks.drain(ChildGeneration(name: name, generation: generation), request) {
+                mailbox.post(.child(name, generation: generation, .drained))
+            }
+        case .terminate(let generation): signal(slot, generation: generation, SIGTERM)
+        case .kill(let generation): signal(slot, generation: generation, SIGKILL)
+        case .handover(let text, let isFailure): logs.log(isFailure ? 3 : 6, "\(name): \(text)")
         case .entered(let state, let previous, let reason): entered(state, from: previous, reason: reason, slot)
         case .intensityExceeded(let text): logs.log(3, "\(name): \(text)")
         case .gaveUp(let isCritical, let reason):
@@ -252,8 +293,7 @@ final class SupervisorLoop: @unchecked Sendable {
             if !lines.isEmpty { logs.log(4, "\(name): its last lines were") }
             for line in lines { logs.log(4, "    \(line.text)") }
         }
-        // Clients of a child that was stopped on purpose are refused instead of left waiting.
-        if state == .stopped, slot.wasStoppedByRequest { sockets.release(name) }
+        if state == .stopped || state == .failed { sweep(name) }
         if isReady, fleet.phase == .running { notifier.status(statusLine) }
     }
 
@@ -273,7 +313,6 @@ final class SupervisorLoop: @unchecked Sendable {
 
     private func dismiss(_ name: String) {
         if let slot = slots.removeValue(forKey: name) { removeWatch(of: slot) }
-        hooks.revokeToken(name)
         hooks.configurationChanged(name, nil)
         sockets.retain(only: Set(slots.keys))
         logs.forget(name)

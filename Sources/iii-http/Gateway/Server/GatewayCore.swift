@@ -98,15 +98,21 @@ final class GatewayCore<Link: FunctionLink> {
         return connection.channelOpened(ref, reference.end)
     }
 
-    /// Closes idle connections, lets requests in flight finish until `deadline`, then tears down what is left.
-    func drain(deadline: NIODeadline, completion: @escaping () -> Void) {
+    /// Closes connections once they are idle (those that are idle now, after `idleGrace`), lets requests in flight finish until
+    /// `deadline`, then tears down what is left. A second call shortens the first one; only its `completion` runs.
+    func drain(idleGrace: TimeAmount = .zero, deadline: NIODeadline, completion: @escaping () -> Void) {
         isDraining = true
         onDrained = completion
-        for connection in slots.connections { connection.drain() }
+        if idleGrace == .zero { closeIdle() }
         reportIfDrained()
         guard onDrained != nil else { return }
         let bound = NIOLoopBound(self, eventLoop: eventLoop)
+        if idleGrace > .zero { eventLoop.scheduleTask(in: idleGrace) { bound.value.closeIdle() } }
         eventLoop.scheduleTask(deadline: deadline) { bound.value.abort() }
+    }
+
+    private func closeIdle() {
+        for connection in slots.connections { connection.drain() }
     }
 
     private func abort() {
