@@ -178,6 +178,18 @@ def prepared(directory: pathlib.Path, **options):
 
 
 @contextlib.contextmanager
+def answering(directory: pathlib.Path, **options):
+    """A fleet that runs but need not become ready: some entry of it never does."""
+    with prepared(directory, **options) as it:
+        it.spawn()
+        wait_for(lambda: it.cli("ps", check=False).returncode == 0, "the core answers")
+        try:
+            yield it
+        finally:
+            it.stop()
+
+
+@contextlib.contextmanager
 def running(directory: pathlib.Path, **options):
     with prepared(directory, **options) as it:
         it.up()

@@ -69,6 +69,7 @@ def test_secret_of_a_spawn_is_void_after_its_end(tmp_path):
     with running(tmp_path, http={}) as fleet:
         old = environment_of(fleet.pid_of("iii-http"))["III_BUILTIN_TOKEN"]
         fleet.cli("restart", "iii-http")
+        wait_for(lambda: not fleet.rows()["iii-http"]["others"], "the process it was for has ended")
         with pytest.raises(InvalidStatus) as refused:
             privileged(fleet, secret=old)
         assert refused.value.response.status_code == 403

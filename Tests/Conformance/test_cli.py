@@ -11,7 +11,7 @@ import subprocess
 import time
 
 import pytest
-from processes import can_connect, entries_of, environment_of, http_status, members, prepared, run_core, running, save, script, serving
+from processes import answering, can_connect, entries_of, environment_of, http_status, members, prepared, run_core, running, save, script, serving
 from wire import BIN, free_port, wait_for
 
 SLEEPER = {"name": "iii-exec", "config": {"exec": ["exec sleep 1000"]}}
@@ -266,7 +266,7 @@ def test_restart_that_fails_ends_with_1_and_the_reason(tmp_path):
 def test_restart_that_takes_too_long_ends_with_5(tmp_path):
     # The first command of a pipeline may take its time; the restart waits as long as the entry's limits say.
     entry = {"name": "iii-exec", "stop_timeout_ms": 100, "startup_timeout_ms": 100, "config": {"exec": ["sleep 1000", "sleep 1000"]}}
-    with running(tmp_path, workers=[entry]) as fleet:
+    with answering(tmp_path, workers=[entry]) as fleet:
         done = fleet.cli("restart", "iii-exec", check=False)
         assert done.returncode == 5
         assert "still starting" in done.stderr

@@ -14,6 +14,7 @@ import time
 import pytest
 import requests
 from processes import (
+    answering,
     build_of,
     can_connect,
     environment_of,
@@ -173,7 +174,7 @@ def test_stopped_iii_http_process_is_found_unresponsive_and_replaced(tmp_path):
         before = fleet.pid_of("iii-http")
         os.kill(before, signal.SIGSTOP)
         wait_for(lambda: fleet.rows()["iii-http"]["pid"] not in (None, before) and fleet.rows()["iii-http"]["ready"], "replaced", timeout=55, interval=0.3)
-        assert not alive(before)
+        wait_for(lambda: not alive(before), "its successor did not wait for its end")
         assert fleet.rows()["iii-http"]["last_error"] == "unresponsive"
         wait_for_http(f"http://127.0.0.1:{port}/x")
 
@@ -553,11 +554,11 @@ def test_exec_pipeline_runs_its_commands_in_order(tmp_path):
 
 
 def test_exec_pipeline_stops_at_a_failing_command_and_the_engine_stays(tmp_path):
-    with running(tmp_path, http={}, workers=[exec_entry("echo first >> steps; exit 7", "echo second >> steps")]) as fleet:
+    with answering(tmp_path, http={}, workers=[exec_entry("echo first >> steps; exit 7", "echo second >> steps")]) as fleet:
         wait_for(lambda: "Pipeline step failed, aborting pipeline" in fleet.output(), "reported")
         row = fleet.rows()["iii-exec"]
         assert (row["state"], row["last_error"]) == ("failed", "step 1 of the pipeline failed: exit 7")
-        assert http_status(fleet.http_url) == 404
+        wait_for_http(fleet.http_url, 404)
         assert (tmp_path / "steps").read_text().split() == ["first"]
 
 
@@ -584,7 +585,7 @@ def test_exec_group_is_gone_within_its_grace_at_shutdown(tmp_path):
 
 def test_exec_step_in_progress_is_ended_at_shutdown_and_later_ones_skipped(tmp_path):
     with prepared(tmp_path, workers=[exec_entry("touch started; sleep 1000", "touch second")]) as fleet:
-        fleet.up()
+        fleet.spawn()
         wait_for((tmp_path / "started").exists, "the first step runs")
         assert fleet.stop() == 0
         assert not (tmp_path / "second").exists()
