@@ -29,7 +29,7 @@ import Testing
 
     @Test func builtInsCountButAreNotRefused() {
         var table = FunctionTable(ledger: ledger)
-        let builtin = Worker(id: .random(), builtinName: "iii-http")
+        let builtin = Worker(id: .random(), builtin: .init(name: "iii-http", generation: nil))
         let outcome2 = table.register(FunctionKey("1"), FunctionRegistration(worker: builtin, cost: 500))
         #expect(outcome2 == .added)
         let outcome3 = table.register(FunctionKey("2"), FunctionRegistration(worker: a, cost: 1))
@@ -74,7 +74,7 @@ import Testing
     @Test func httpFunctionsCountFromRegistrationToRemovalAndOnlyOnce() {
         var table = HTTPFunctionTable(ledger: ledger)
         var functions = FunctionTable(ledger: ledger)
-        let provider = Worker(id: .random(), builtinName: "iii-http-functions")
+        let provider = Worker(id: .random(), builtin: .init(name: "iii-http-functions", generation: nil))
         _ = table.attached(provider)
         let registration = FunctionRegistration(worker: a, isHTTPInvoked: true, cost: 70)
         let effects = table.register(FunctionKey("h"), registration, ["url": "http://x"])

@@ -77,7 +77,7 @@ final class Housekeeping {
             engine.counters.silentPeersDropped += 1
             engine.logger.warning("a silent \(kind) was dropped", metadata: metadata)
             connection.cut()
-            if let name = worker?.builtinName { engine.fleet.unresponsive(name) }
+            if let builtin = worker?.builtin { engine.fleet.unresponsive(builtin) }
         }
     }
 }
