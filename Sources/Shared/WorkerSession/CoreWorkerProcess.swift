@@ -165,7 +165,11 @@ private final class Running<W: CoreWorker>: @unchecked Sendable {
             }
             link.registerFunction("builtin::\(link.options.name)::configure", description: "Takes over a changed configuration") {
                 [self] call in
-                call.reply(reconfigure(worker, call.data["config"] ?? .null))
+                // Without the key it would mean "back to the defaults"; an entry without config says null.
+                guard let config = call.data["config"] else {
+                    return call.fail(InvocationError(.invalidArguments, "'config' is missing; nothing was changed"))
+                }
+                call.reply(reconfigure(worker, config))
             }
         } catch {
             failed("\(error)")

@@ -188,6 +188,7 @@ package final class Engine: @unchecked Sendable {
         connections[ObjectIdentifier(connection)] = nil
         if connection.isTelemetryConsumer { telemetry.consumerLost(connection) }
         resumeFeeders(of: connection)
+        explainEnd(of: connection)
         // First of all, so that a lost provider's unanswered offers are not taken for refusals.
         httpFunctionsLost(worker)
         guard let departure = registry.remove(worker) else { return }
@@ -206,8 +207,8 @@ package final class Engine: @unchecked Sendable {
     /// `invocation` is present for an HTTP-invoked function, whose registration takes effect once its provider has accepted it.
     func registerFunction(_ key: FunctionKey, _ registration: FunctionRegistration, invocation: JSONValue?) {
         let worker = registration.worker
-        if !worker.isPrivileged, isPrivateFunction(key.id) {
-            return refused(key.id, worker, "ids starting with core:: or builtin:: belong to built-ins")
+        if FunctionID.isPrivate(key.id), !worker.mayServePrivate(key.id) {
+            return refused(key.id, worker, "ids starting with core:: belong to the core, those with builtin::<name>:: to that built-in")
         }
         if let invocation { return registerHTTPFunction(key, registration, invocation) }
         // The worker serves by itself what it had declared to be remote.
@@ -300,14 +301,11 @@ package final class Engine: @unchecked Sendable {
         }
     }
 
-    /// Without an owner it is durable and made by `creator`. Returns why it was not taken, which an owner has been told.
-    @discardableResult
-    func registerTrigger(_ request: TriggerRequest, owner: Worker?, creator: Worker? = nil) -> InvocationError? {
-        if let owner, !owner.isPrivileged, isPrivateFunction(request.functionID) {
-            refused(request.id, owner, "\(request.functionID) is for built-ins only")
-            let error = InvocationError(.triggerRegistrationFailed, "Function \(request.functionID) is for built-ins only")
-            sendTriggerError(request.id, request.type, request.functionID, to: owner, error)
-            return error
+    /// Enters a trigger, without an owner a durable one made by `creator`; throws what its registrant is to be told. The type of
+    /// `functionID` has seen to the target; what config and metadata name is checked here, for every provider.
+    func registerTrigger(_ request: TriggerRequest, owner: Worker?, creator: Worker? = nil) throws(InvocationError) {
+        if let objection = FunctionID.objection(inside: request.config) ?? request.metadata.flatMap(FunctionID.objection(inside:)) {
+            throw InvocationError(.triggerRegistrationFailed, objection)
         }
         let (outcome, effects) = registry.triggers.register(request, owner: owner, creator: creator)
         perform(effects)
@@ -321,13 +319,9 @@ package final class Engine: @unchecked Sendable {
         }
         if !objection.isEmpty {
             counters.registrationLimitReached += 1
-            if let worker = owner ?? creator { refused(request.id, worker, objection) }
-            let error = InvocationError(.triggerRegistrationFailed, objection)
-            if let owner { sendTriggerError(request.id, request.type, request.functionID, to: owner, error) }
-            return error
+            throw InvocationError(.triggerRegistrationFailed, objection)
         }
         if registry.triggers[trigger: request.id]?.isParked == true { warnIfStillParked(request.id) }
-        return nil
     }
 
     /// A registration that is not even decoded; its id is named in the log, up to a length.
@@ -342,7 +336,13 @@ package final class Engine: @unchecked Sendable {
             id, text(envelope.triggerType), text(envelope.functionID), to: worker, InvocationError(.triggerRegistrationFailed, reason))
     }
 
-    private func refused(_ id: String, _ worker: Worker, _ reason: String) {
+    /// Refuses a worker's trigger: a line in the log, and a word to the worker.
+    func refuseTrigger(_ id: String, _ type: String, _ function: String, _ worker: Worker, _ error: InvocationError) {
+        refused(id, worker, error.message)
+        sendTriggerError(id, type, function, to: worker, InvocationError(.triggerRegistrationFailed, error.message))
+    }
+
+    func refused(_ id: String, _ worker: Worker, _ reason: String) {
         counters.registrationsRefused += 1
         logger.warning(
             "a registration was refused", metadata: ["id": .string(id), "worker": .string(worker.id.text), "reason": .string(reason)])
@@ -376,18 +376,18 @@ package final class Engine: @unchecked Sendable {
         }
     }
 
-    func triggerResultReceived(_ id: String, from worker: Worker, error: JSONValue?) {
+    func triggerResultReceived(_ id: String, from worker: Worker, error: InvocationError?) {
         guard let trigger = registry.triggers[trigger: id], trigger.isHeld(by: worker) else { return }
-        guard let error = error.flatMap(InvocationError.init(json:)) else {
+        guard let error else {
             awaitedTriggers.removeValue(forKey: id)?(nil)
             return
         }
         _ = registry.triggers.rejected(id, by: worker)
         if let waiting = awaitedTriggers.removeValue(forKey: id) { waiting(error) }
-        if let owner = trigger.owner { sendTriggerError(id, trigger.type, trigger.functionID, to: owner, error) }
+        if let owner = trigger.owner { sendTriggerError(id, trigger.type, trigger.functionID.text, to: owner, error) }
     }
 
-    private func sendTriggerError(_ id: String, _ type: String, _ function: String, to owner: Worker, _ error: InvocationError) {
+    func sendTriggerError(_ id: String, _ type: String, _ function: String, to owner: Worker, _ error: InvocationError) {
         let message: JSONValue = [
             "type": "triggerregistrationresult", "id": .string(id), "trigger_type": .string(type), "function_id": .string(function),
             "error": error.json,

@@ -7,7 +7,7 @@ enum TriggerMessages {
         object.set("type", "registertrigger")
         object.set("id", .string(trigger.id))
         object.set("trigger_type", .string(trigger.type))
-        object.set("function_id", .string(trigger.functionID))
+        object.set("function_id", .string(trigger.functionID.text))
         object.set("config", raw: trigger.config)
         if let metadata = trigger.metadata { object.set("metadata", raw: metadata) }
         if trigger.namespace != FunctionKey.defaultNamespace { object.set("namespace", .string(trigger.namespace)) }

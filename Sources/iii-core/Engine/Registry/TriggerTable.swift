@@ -15,7 +15,7 @@ package final class TriggerRecord {
 
     package let id: String
     package let type: String
-    package let functionID: String
+    package let functionID: FunctionID
     package let namespace: String
     package let config: [UInt8]
     package let metadata: [UInt8]?
@@ -55,7 +55,7 @@ package final class TriggerRecord {
 package struct TriggerRequest {
     package var id: String
     package var type: String
-    package var functionID: String
+    package var functionID: FunctionID
     package var namespace = FunctionKey.defaultNamespace
     package var config: [UInt8] = Array("null".utf8)
     package var metadata: [UInt8]?
@@ -63,7 +63,7 @@ package struct TriggerRequest {
     package var cost: Int
 
     package init(
-        id: String, type: String, functionID: String, namespace: String = FunctionKey.defaultNamespace,
+        id: String, type: String, functionID: FunctionID, namespace: String = FunctionKey.defaultNamespace,
         config: [UInt8] = Array("null".utf8),
         metadata: [UInt8]? = nil, cost: Int = 0
     ) {

@@ -49,6 +49,13 @@ package final class Worker {
     }
 
     package var isPrivileged: Bool { builtinName != nil }
+    /// What it calls itself, for messages.
+    package var displayName: String { metadata.name ?? builtinName ?? id.text }
+
+    /// Whether it is this built-in's part to serve `id`, one of the private contract: `builtin::<its name>::…`.
+    package func mayServePrivate(_ id: String) -> Bool {
+        builtinName.map { id.utf8.starts(with: "builtin::\($0)::".utf8) } ?? false
+    }
 }
 
 /// A function or trigger type id within its namespace. All tables are keyed by both from the start (protocol.md §10.4).
