@@ -63,6 +63,9 @@ package final class Engine: @unchecked Sendable {
     var httpFunctionEntries: Set<String> = []
     lazy var announcements = RegistryAnnouncements(engine: self)
     lazy var functionListing = FunctionListing(engine: self)
+    lazy var triggerWarnings = TriggerWarnings(engine: self)
+    /// Lines about refused registrations.
+    private var refusals = WarningBudget(burst: 20)
     /// Expanded `config` of every configured entry, for `core::builtin::hello`.
     package var entryConfigurations: [String: JSONValue] = [:]
     /// What the trace contexts of calls under way occupy.
@@ -321,7 +324,7 @@ package final class Engine: @unchecked Sendable {
             counters.registrationLimitReached += 1
             throw InvocationError(.triggerRegistrationFailed, objection)
         }
-        if registry.triggers[trigger: request.id]?.isParked == true { warnIfStillParked(request.id) }
+        if let trigger = registry.triggers[trigger: request.id] { triggerWarnings.registered(trigger) }
     }
 
     /// A registration that is not even decoded; its id is named in the log, up to a length.
@@ -344,20 +347,12 @@ package final class Engine: @unchecked Sendable {
 
     func refused(_ id: String, _ worker: Worker, _ reason: String) {
         counters.registrationsRefused += 1
-        logger.warning(
-            "a registration was refused", metadata: ["id": .string(id), "worker": .string(worker.id.text), "reason": .string(reason)])
-    }
-
-    private func warnIfStillParked(_ id: String) {
-        eventLoop.scheduleTask(in: .seconds(10)) { [self] in
-            guard let trigger = registry.triggers[trigger: id], trigger.isParked else { return }
-            let hint =
-                KnownTriggerTypes.entry(for: trigger.type).map { "add '- name: \($0)' to the config" }
-                ?? "start the worker that provides it"
-            logger.warning(
-                "a trigger still waits for its provider",
-                metadata: ["trigger": .string(id), "trigger_type": .string(trigger.type), "cure": .string(hint)])
-        }
+        guard let leftOut = refusals.admit(.now()) else { return }
+        var metadata: Logger.Metadata = [
+            "id": .string(Self.short(id)), "worker": .string(worker.id.text), "reason": .string(Self.short(reason)),
+        ]
+        if leftOut > 0 { metadata["left_out"] = "\(leftOut)" }
+        logger.warning(.registrationRefused, "a registration was refused", metadata: metadata)
     }
 
     /// Carries out what a change of the trigger tables asks for.
@@ -371,20 +366,23 @@ package final class Engine: @unchecked Sendable {
                 if let owner = trigger.owner, provider.queuedBytes > options.outboundHighWater {
                     throttle(owner, feeding: provider, by: message.count)
                 }
-            case .unregister(let trigger, let worker): worker.connection?.sendText(TriggerMessages.unregister(trigger))
+            case .unregister(let trigger, let worker, let reason): worker.connection?.sendText(TriggerMessages.unregister(trigger, reason))
             }
         }
     }
 
     func triggerResultReceived(_ id: String, from worker: Worker, error: InvocationError?) {
-        guard let trigger = registry.triggers[trigger: id], trigger.isHeld(by: worker) else { return }
-        guard let error else {
-            awaitedTriggers.removeValue(forKey: id)?(nil)
-            return
+        guard let answer = registry.triggers.answered(id, by: worker, isRefusal: error != nil), let trigger = registry.triggers[trigger: id]
+        else { return }
+        let refused: TriggerRequest
+        switch answer {
+        case .accepted: return awaitedTriggers.removeValue(forKey: id).map { $0(nil) } ?? ()
+        case .refused(let request), .keptFormer(let request), .superseded(let request): refused = request
         }
-        _ = registry.triggers.rejected(id, by: worker)
+        guard let error else { return }
+        triggerWarnings.refused(trigger, refused, error)
+        if let owner = trigger.owner { sendTriggerError(id, trigger.type, refused.functionID.text, to: owner, error) }
         if let waiting = awaitedTriggers.removeValue(forKey: id) { waiting(error) }
-        if let owner = trigger.owner { sendTriggerError(id, trigger.type, trigger.functionID.text, to: owner, error) }
     }
 
     func sendTriggerError(_ id: String, _ type: String, _ function: String, to owner: Worker, _ error: InvocationError) {
@@ -429,20 +427,4 @@ func unixMilliseconds() -> Int64 {
     var time = timespec()
     clock_gettime(CLOCK_REALTIME, &time)
     return Int64(time.tv_sec) * 1000 + Int64(time.tv_nsec) / 1_000_000
-}
-
-/// The built-in entry that provides a well-known trigger type.
-enum KnownTriggerTypes {
-    static func entry(for type: String) -> String? {
-        switch type {
-        case "http": "iii-http"
-        case "cron": "iii-cron"
-        case "subscribe": "iii-pubsub"
-        case "state": "iii-state"
-        case "durable:subscriber": "iii-queue"
-        case "stream", "stream:join", "stream:leave": "iii-stream"
-        case "log": "iii-observability"
-        default: nil
-        }
-    }
 }

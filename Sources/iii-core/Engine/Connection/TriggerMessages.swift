@@ -14,8 +14,12 @@ enum TriggerMessages {
         return object.finish()
     }
 
-    static func unregister(_ trigger: TriggerRecord) -> [UInt8] {
-        let message: JSONValue = ["type": "unregistertrigger", "id": .string(trigger.id), "trigger_type": .string(trigger.type)]
+    /// `reason` is ours (additive): durable providers keep a binding whose registrant has only lost its connection.
+    static func unregister(_ trigger: TriggerRecord, _ reason: UnregistrationReason) -> [UInt8] {
+        let message: JSONValue = [
+            "type": "unregistertrigger", "id": .string(trigger.id), "trigger_type": .string(trigger.type),
+            "reason": .string(reason.rawValue),
+        ]
         return message.bytes
     }
 }

@@ -1,4 +1,5 @@
 import IIIProtocol
+import IIITelemetry
 import IIITransport
 import Logging
 import NIOCore
@@ -168,7 +169,7 @@ package final class WorkerConnection: WebSocketConnection {
         if type != .unknown { metadata["message"] = "\(type)" }
         if let function { metadata["id"] = .string(Engine.short(function)) }
         if leftOut > 0 { metadata["left_out"] = "\(leftOut)" }
-        engine.logger.warning("a message was ignored", metadata: metadata)
+        engine.logger.warning(.messageUndecodable, "a message was ignored", metadata: metadata)
     }
 
     static let pong = Array(#"{"type":"pong"}"#.utf8)

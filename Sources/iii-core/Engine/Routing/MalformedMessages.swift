@@ -1,4 +1,5 @@
 import IIIProtocol
+import IIITelemetry
 import IIITransport
 import Logging
 import NIOCore
@@ -54,7 +55,7 @@ extension Engine {
             message.type == .invokeFunction ? nil : message.invocationID.flatMap { worker.invocations.removeValue(forKey: $0) }
         counters.payloadsTooLarge &+= 1
         logger.warning(
-            "a message is too large: the connection of its worker is closed with 1009",
+            .messageTooLarge, "a message is too large: the connection of its worker is closed with 1009",
             metadata: [
                 "worker": .string(worker.id.text), "name": .string(worker.displayName),
                 "function": .string(Self.short(pending?.function.key.id ?? message.functionID ?? "")), "size": .string(length),
@@ -74,7 +75,7 @@ extension Engine {
         guard connection.peerCloseCode == WebSocketCloseCode.messageTooBig.rawValue else { return }
         let worker = connection.worker
         logger.warning(
-            "a worker ended its connection: a message was too large for its SDK (1009)",
+            .messageTooLarge, "a worker ended its connection: a message was too large for its SDK (1009)",
             metadata: [
                 "worker": .string(worker.id.text), "name": .string(worker.displayName), "runtime": .string(worker.metadata.runtime ?? ""),
                 "version": .string(worker.metadata.version ?? ""), "calls_lost": "\(worker.invocations.count)",
