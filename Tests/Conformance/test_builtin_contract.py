@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 import requests
-from processes import can_connect, environment_of, http_status, ok, run_core, running, serving, wait_for_http
+from processes import can_connect, http_status, ok, run_core, running, secretive, serving, wait_for_http
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from wire import BIN, Wire, alive, free_port, wait_for
@@ -66,9 +66,12 @@ def test_wrong_secret_is_refused_with_403(core, secret):
 
 
 def test_secret_of_a_spawn_is_void_after_its_end(tmp_path):
-    with running(tmp_path, http={}) as fleet:
-        old = environment_of(fleet.pid_of("iii-http"))["III_BUILTIN_TOKEN"]
-        fleet.cli("restart", "iii-http")
+    with running(tmp_path, workers=[secretive(tmp_path)]) as fleet:
+        wait_for(lambda: (tmp_path / "mine.secret").exists(), "the program has taken its secret")
+        old = (tmp_path / "mine.secret").read_text()
+        assert len(old) == 64
+        privileged(fleet, secret=old).close()
+        fleet.cli("restart", "mine")
         with pytest.raises(InvalidStatus) as refused:
             privileged(fleet, secret=old)
         assert refused.value.response.status_code == 403
