@@ -40,6 +40,7 @@ let package = Package(
         .systemLibrary(name: "CZlib", path: "Sources/Shared/CZlib", providers: [.apt(["zlib1g-dev"])]),
         .systemLibrary(name: "CSQLite", path: "Sources/Shared/CSQLite", providers: [.apt(["libsqlite3-dev"])]),
         .systemLibrary(name: "CHiredis", path: "Sources/Shared/CHiredis", providers: [.apt(["libhiredis-dev"])]),
+        .systemLibrary(name: "CLinux", path: "Sources/Shared/CLinux"),
         .target(name: "IIIProtocol", path: "Sources/Shared/Protocol"),
         .target(name: "IIICrypto", dependencies: ["COpenSSL"], path: "Sources/Shared/Crypto"),
         .target(name: "IIITLS", dependencies: ["COpenSSL", nioCore], path: "Sources/Shared/TLS"),
@@ -54,7 +55,7 @@ let package = Package(
             path: "Sources/Shared/Transport"),
         .target(
             name: "IIIWorker",
-            dependencies: ["IIIProtocol", "IIITelemetry", "IIITransport", nioCore, nioPosix, nioHTTP1, logging, lifecycle],
+            dependencies: ["CLinux", "IIIProtocol", "IIITelemetry", "IIITransport", nioCore, nioPosix, nioHTTP1, logging, lifecycle],
             path: "Sources/Shared/WorkerSession"),
         .target(name: "IIIStorage", dependencies: ["CSQLite", "IIIProtocol", "IIITelemetry", logging], path: "Sources/Shared/Storage"),
         .target(

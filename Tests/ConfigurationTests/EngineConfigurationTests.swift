@@ -150,6 +150,15 @@ func load(_ text: String, _ environment: [String: String] = [:]) throws(Configur
         ("a: 1\na: 2", nil, "duplicate key `a`"),
     ]
 
+    @Test(arguments: ["rbac: {auth_function_id: a::b}", "rbac: {}", "middleware_function_id: a::b"])
+    func accessRulesThatNothingEnforcesAreNoProtection(_ rule: String) throws {
+        let configuration = try load("workers:\n  - name: iii-worker-manager\n    config: {host: 0.0.0.0, \(rule)}")
+        let warnings = configuration.warnings.map(\.message)
+        #expect(warnings.contains { $0.contains("listens on 0.0.0.0") && $0.contains("without authentication") })
+        #expect(warnings.contains { $0.contains(rule.prefix { $0 != ":" }) && $0.contains("does not enforce access rules") })
+        #expect(EngineConfiguration.unenforcedRules(of: configuration.entries).count == 1)
+    }
+
     @Test(arguments: refusals) func refuses(text: String, line: Int?, message: String) throws {
         let error = #expect(throws: ConfigurationErrors.self) { try load(text) }
         let problem = error?.problems.first { $0.message.contains(message) }

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 import requests
-from processes import can_connect, environment_of, http_status, ok, run_core, running, serving, wait_for_http
+from processes import can_connect, http_status, ok, run_core, running, secretive, serving, wait_for_http
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from wire import BIN, Wire, alive, free_port, wait_for
@@ -66,10 +66,12 @@ def test_wrong_secret_is_refused_with_403(core, secret):
 
 
 def test_secret_of_a_spawn_is_void_after_its_end(tmp_path):
-    with running(tmp_path, http={}) as fleet:
-        old = environment_of(fleet.pid_of("iii-http"))["III_BUILTIN_TOKEN"]
-        fleet.cli("restart", "iii-http")
-        wait_for(lambda: not fleet.rows()["iii-http"]["others"], "the process it was for has ended")
+    with running(tmp_path, workers=[secretive(tmp_path)]) as fleet:
+        wait_for(lambda: (tmp_path / "mine.secret").exists(), "the program has taken its secret")
+        old = (tmp_path / "mine.secret").read_text()
+        assert len(old) == 64
+        privileged(fleet, secret=old).close()
+        fleet.cli("restart", "mine")
         with pytest.raises(InvalidStatus) as refused:
             privileged(fleet, secret=old)
         assert refused.value.response.status_code == 403
@@ -182,21 +184,36 @@ def test_fleet_can_be_listed_restarted_stopped_and_started(core):
 # What built-ins may do
 
 
-@pytest.mark.parametrize("function", ["engine::test::one", "iii::test::one", "state::test", "stream::test", "core::test::one", "builtin::test-builtin::x"])
+@pytest.mark.parametrize("function", ["engine::test::one", "iii::test::one", "state::test", "stream::test"])
 def test_built_ins_may_own_reserved_ids_and_users_cannot_take_them(core, function):
     with both(core) as (builtin, user):
         builtin.register(function)
         builtin.sync()
         user.register(function)
         user.sync()
-        caller = user
-        if function.startswith("builtin::"):  # the private contract: other built-ins only
-            assert user.error_of(function, {"x": 1})["code"] == "function_not_found"
-            caller = builtin
-        invocation = caller.invoke(function, {"x": 1})
+        invocation = user.invoke(function, {"x": 1})
         call = builtin.expect("invokefunction", function_id=function)
         builtin.answer(call, "from the built-in")
-        assert caller.result_of(invocation)["result"] == "from the built-in"
+        assert user.result_of(invocation)["result"] == "from the built-in"
+
+
+@pytest.mark.parametrize("function", ["core::test::one", "builtin::iii-http::x", "builtin::test-builtin2::x"])
+def test_a_built_in_owns_its_own_part_of_the_private_contract_only(core, function):
+    with both(core) as (builtin, user):
+        builtin.register(function)
+        builtin.sync()
+        for caller in (builtin, user):
+            assert caller.error_of(function, {"x": 1})["code"] == "function_not_found"
+
+
+def test_the_core_calls_a_built_in_back_on_a_function_of_its_own(core):
+    with both(core) as (builtin, user):
+        builtin.register("builtin::test-builtin::changed")
+        builtin.call("core::registry::watch", {"function_id": "builtin::test-builtin::changed", "prefixes": ["own::"]})
+        assert user.error_of("builtin::test-builtin::changed", {})["code"] == "function_not_found"
+        assert builtin.error_of("builtin::test-builtin::changed", {})["code"] == "function_not_found"
+        user.register("own::one")
+        assert builtin.expect("invokefunction", function_id="builtin::test-builtin::changed")["data"]["added"] == ["own::one"]
 
 
 def test_user_worker_cannot_register_reserved_ids(core):
@@ -312,9 +329,9 @@ def test_no_trigger_lends_a_user_the_privileges_of_a_builtin(core, function):
     assert answer["error"]["code"] == "trigger_registration_failed" and function in answer["error"]["message"]
     guards = {"condition": {"condition_function_id": function}, "middleware": {"middleware_function_ids": [function]}}
     for name, guard in guards.items():
-        wire.register_trigger("http", "own::target", config={"api_path": f"/as-{name}/{function}", **guard})
-        wait_for_http(f"{core.http_url}/as-{name}/{function}", 500)
-        assert requests.get(f"{core.http_url}/as-{name}/{function}", timeout=10).json()["error"] == f"Function {function} not found"
+        refused = wire.register_trigger("http", "own::target", config={"api_path": f"/as-{name}/{function}", **guard})
+        assert function in wire.expect("triggerregistrationresult", id=refused)["error"]["message"]
+        assert http_status(f"{core.http_url}/as-{name}/{function}") == 404
     assert http_status(f"{core.http_url}/as-target/{function}") == 404
     wire.close()
 

@@ -8,11 +8,12 @@ import signal
 import socket
 import stat
 import subprocess
+import tempfile
 import time
 
 import pytest
-from processes import answering, can_connect, entries_of, environment_of, http_status, members, prepared, run_core, running, save, script, serving
-from wire import BIN, free_port, wait_for
+from processes import answering, can_connect, entries_of, environment_of, http_status, members, prepared, run_core, running, save, script, secretive, serving
+from wire import BIN, Fleet, free_port, wait_for
 
 SLEEPER = {"name": "iii-exec", "config": {"exec": ["exec sleep 1000"]}}
 
@@ -413,10 +414,11 @@ def test_http_port_in_use_is_refused_before_anything_starts(up, tmp_path):
 
 
 def test_secrets_appear_in_no_argv_log_or_listing(tmp_path):
-    entry = {"name": "mine", "exec": "/bin/sleep 1000", "env": {"DB_PASSWORD": "hunter2secret"}, "config": {"api_key": "hunter3secret"}}
+    entry = secretive(tmp_path) | {"env": {"DB_PASSWORD": "hunter2secret"}, "config": {"api_key": "hunter3secret"}}
     with running(tmp_path, http={}, workers=[entry], env={"III_LOG_LEVEL": "trace"}) as fleet:
         wait_for(lambda: fleet.rows()["mine"]["ready"], "ready")
-        token = environment_of(fleet.pid_of("iii-http"))["III_BUILTIN_TOKEN"]
+        wait_for(lambda: (tmp_path / "mine.secret").exists(), "the program has taken its secret")
+        token = (tmp_path / "mine.secret").read_text()
         assert len(token) >= 32
         assert environment_of(fleet.pid_of("mine"))["DB_PASSWORD"] == "hunter2secret"
         secrets = [token, "hunter2secret", "hunter3secret"]
@@ -428,18 +430,46 @@ def test_secrets_appear_in_no_argv_log_or_listing(tmp_path):
         caller.close()
         for pid in members(fleet):
             listings.append(pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace"))
+            assert token not in str(environment_of(pid))
         for secret in secrets:
             assert not any(secret in text for text in listings)
 
 
 def test_every_spawn_gets_a_secret_of_its_own_and_user_commands_get_none(tmp_path):
-    with running(tmp_path, http={}, workers=[SLEEPER], env={"III_BUILTIN_TOKEN": "inherited"}) as fleet:
+    with running(tmp_path, workers=[SLEEPER, secretive(tmp_path)], env={"III_BUILTIN_TOKEN": "inherited", "III_BUILTIN_TOKEN_FD": "0"}) as fleet:
         wait_for(lambda: fleet.rows()["iii-exec"]["ready"], "ready")
-        first = environment_of(fleet.pid_of("iii-http"))["III_BUILTIN_TOKEN"]
-        fleet.cli("restart", "iii-http")
-        second = environment_of(fleet.pid_of("iii-http"))["III_BUILTIN_TOKEN"]
-        assert len({first, second, "inherited"}) == 3
-        assert "III_BUILTIN_TOKEN" not in environment_of(fleet.pid_of("iii-exec"))
+        wait_for(lambda: (tmp_path / "mine.secret").exists(), "taken")
+        first = (tmp_path / "mine.secret").read_text()
+        (tmp_path / "mine.secret").unlink()
+        fleet.cli("restart", "mine")
+        wait_for(lambda: (tmp_path / "mine.secret").exists(), "taken again")
+        assert len({first, (tmp_path / "mine.secret").read_text(), "inherited"}) == 3
+        user = fleet.pid_of("iii-exec")
+        assert not any(name.startswith("III_BUILTIN") for name in environment_of(user))
+        # 0 to 2 and the lifeline: no descriptor of the core or of another child.
+        open_files = {os.readlink(f"/proc/{user}/fd/{fd}").split(":")[0] for fd in os.listdir(f"/proc/{user}/fd")}
+        assert not open_files & {"socket"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to start a fleet as another user")
+@pytest.mark.parametrize("args, is_protected", [([], True), (["--debuggable"], False)], ids=["default", "debuggable"])
+def test_processes_with_secrets_are_closed_to_their_own_user(args, is_protected):
+    """Files below /proc/PID belong to root where the process is not dumpable, else to its user."""
+    nobody = 65534
+    with tempfile.TemporaryDirectory(prefix="iii-") as name:
+        directory = pathlib.Path(name)
+        directory.chmod(0o777)
+        it = Fleet(directory, http={}, workers=[SLEEPER], args=args)
+        process = subprocess.Popen([BIN / "iii-core", "up", "-c", str(it.config), *args], cwd=directory, env=it.env, user=nobody, group=nobody, extra_groups=[], stdin=subprocess.DEVNULL, stdout=open(it.log, "wb"), stderr=subprocess.STDOUT)
+        try:
+            it.process = process
+            it.wait_ready()
+            owners = {name: os.stat(f"/proc/{it.pid_of(name)}/environ").st_uid for name in ("iii-http", "iii-exec")}
+            owners["core"] = os.stat(f"/proc/{process.pid}/environ").st_uid
+            secret = 0 if is_protected else nobody
+            assert owners == {"core": secret, "iii-http": secret, "iii-exec": nobody}
+        finally:
+            it.stop()
 
 
 def test_children_inherit_nothing_of_systemd_and_know_the_engine(tmp_path):

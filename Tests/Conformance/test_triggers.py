@@ -1,6 +1,7 @@
 """protocol.md §15, items 28-35: triggers and their providers."""
 
 import random
+import re
 import threading
 import uuid
 
@@ -46,7 +47,8 @@ def test_a_displaced_provider_lets_go_and_takes_over_again(wires):
     old.expect("registertrigger", id=trigger)
     new.register_type("t::displaced")
     new.expect("registertrigger", id=trigger)
-    old.expect("unregistertrigger", id=trigger)
+    # Nobody took it back: what a durable provider keeps for it is kept.
+    old.expect("unregistertrigger", id=trigger, reason="disconnected")
     new.close()
     old.expect("registertrigger", id=trigger)
 
@@ -58,7 +60,7 @@ def test_registrant_gone(wires):
     trigger = wire.register_trigger("t::owner", "f")
     provider.expect("registertrigger", id=trigger)
     wire.close()
-    assert provider.expect("unregistertrigger") == {"type": "unregistertrigger", "id": trigger, "trigger_type": "t::owner"}
+    assert provider.expect("unregistertrigger") == {"type": "unregistertrigger", "id": trigger, "trigger_type": "t::owner", "reason": "disconnected"}
 
 
 def test_replayed_id_survives_the_old_connections_cleanup(wires):
@@ -130,7 +132,7 @@ def test_only_the_owner_unregisters(wires):
     other.sync()
     provider.quiet()
     wire.send({"type": "unregistertrigger", "id": trigger})
-    provider.expect("unregistertrigger", id=trigger, trigger_type="t::mine")
+    provider.expect("unregistertrigger", id=trigger, trigger_type="t::mine", reason="unregistered")
 
 
 def test_a_trigger_reaches_its_provider_before_a_later_call(wires):
@@ -218,3 +220,89 @@ def test_random_cuts_during_registration_lose_nothing(core, wires, seed):
 def alive_rows(wire: Wire):
     info = wire.call("engine::functions::list", {"prefix": "cut::"})["functions"]
     return [row for f in info for row in wire.call("engine::workers::list", {"worker_id": f["worker_name"]})["workers"]]
+
+
+# Triggers that cannot fire
+
+
+def warnings(core, *words) -> list[str]:
+    return [line for line in core.output().splitlines() if "WARN" in line and all(word in line for word in words)]
+
+
+def test_triggers_that_cannot_fire_are_a_handful_of_lines(wires, core):
+    """Unknown types and functions are told of once, ten seconds later, together, with the nearest name."""
+    wire, provider, many = wires(), wires(), wires()
+    provider.register_type("w::known")
+    provider.register("w::served")
+    provider.sync()
+    misspelt = wire.register_trigger("w::konwn", "w::served")
+    built_in = wire.register_trigger("crom", "w::served")
+    missing = wire.register_trigger("w::known", "w::servd")
+    fine = wire.register_trigger("w::known", "w::served")
+    gone = wire.register_trigger("w::unheard::of", "w::served")
+    wire.send({"type": "unregistertrigger", "id": gone})
+    for n in range(9_000):
+        many.register_trigger("w::nowhere", f"w::nobody::{n}")
+    told = wire.expect("triggerregistrationresult", id=misspelt, timeout=30)
+    assert told["error"]["code"] == "trigger_type_not_found" and "did you mean 'w::known'?" in told["error"]["message"]
+    assert "'cron'" in wire.expect("triggerregistrationresult", id=built_in)["error"]["message"]
+    wait_for(lambda: warnings(core, "w::servd", "did you mean 'w::served'?", missing), "the missing function is named")
+    assert warnings(core, "w::konwn", "did you mean 'w::known'?", misspelt)
+    def counted() -> int:
+        return sum(int(re.search(r"count=(\d+)", line)[1]) for line in warnings(core, "w::nowhere"))
+
+    wait_for(lambda: counted() == 9_000, "all are counted", timeout=40)
+    assert len(warnings(core, "w::nowhere")) <= 4
+    assert not warnings(core, fine) and not warnings(core, "w::unheard::of")
+    assert len(warnings(core, "w::")) <= 12
+    # Parked, not refused: a provider still gets them.
+    provider.register_type("w::konwn")
+    assert provider.expect("registertrigger", trigger_type="w::konwn")["id"] == misspelt
+
+
+def test_a_refused_trigger_is_named_in_the_log(wires, core):
+    provider, wire = wires(), wires()
+    provider.register_type("w::picky")
+    provider.sync()
+    trigger = wire.register_trigger("w::picky", "w::target")
+    provider.expect("registertrigger", id=trigger)
+    provider.send({"type": "triggerregistrationresult", "id": trigger, "trigger_type": "w::picky", "function_id": "w::target", "error": {"code": "bad", "message": "no such bucket"}})
+    wire.expect("triggerregistrationresult", id=trigger)
+    wait_for(lambda: warnings(core, trigger, "w::picky", "w::target", "no such bucket"), "a warning")
+
+
+def test_a_refused_update_leaves_one_binding_on_both_sides(wires, core):
+    provider, wire = wires(), wires()
+    provider.register_type("u::type")
+    provider.sync()
+
+    def say(trigger, function, error=None):
+        wire.register_trigger("u::type", function, trigger, config={"for": function}, metadata={"m": function})
+        assert provider.expect("registertrigger", id=trigger)["function_id"] == function
+        provider.send({"type": "triggerregistrationresult", "id": trigger, "trigger_type": "u::type", "function_id": function, **({"error": error} if error else {})})
+        if error:
+            told = wire.expect("triggerregistrationresult", id=trigger)
+            assert told["function_id"] == function and told["error"] == error
+        provider.sync()
+
+    def listed(trigger):
+        rows = wire.call("engine::registered-triggers::list", {"trigger_type": "u::type"})["registered_triggers"]
+        return [(row["function_id"], row["config"], row["metadata"]) for row in rows if row["id"] == trigger]
+
+    trigger = str(uuid.uuid4())
+    say(trigger, "u::old")
+    say(trigger, "u::new", {"code": "bad", "message": "no such path"})
+    assert listed(trigger) == [("u::old", {"for": "u::old"}, {"m": "u::old"})]
+    assert warnings(core, trigger, "u::new", "stays in force", "u::old")
+    say(trigger, "u::newer")
+    assert listed(trigger) == [("u::newer", {"for": "u::newer"}, {"m": "u::newer"})]
+    say(trigger, "u::worse", {"code": "bad", "message": "no"})
+    # The next provider is offered what is in force, and the one that holds it hears of the end.
+    second = wires()
+    second.register_type("u::type")
+    assert second.expect("registertrigger", id=trigger)["function_id"] == "u::newer"
+    second.close()
+    assert provider.expect("registertrigger", id=trigger)["function_id"] == "u::newer"
+    provider.inbox.clear()
+    wire.close()
+    assert provider.expect("unregistertrigger", id=trigger)["reason"] == "disconnected"

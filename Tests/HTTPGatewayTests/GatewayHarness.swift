@@ -93,7 +93,8 @@ final class GatewayHarness {
     ) throws {
         let route = Route(
             triggerID: trigger ?? "\(method) \(path)", method: try unwrap(RouteMethod(name: method)), pattern: try RoutePattern(path),
-            functionID: FunctionID(function), condition: condition.map { FunctionID($0) }, middleware: middleware.map { FunctionID($0) },
+            functionID: FunctionID(own: function), condition: condition.map { FunctionID(own: $0) },
+            middleware: middleware.map { FunctionID(own: $0) },
             metadata: metadata, namespace: namespace)
         try core.routes.add(route)
     }

@@ -7,7 +7,7 @@ import Testing
 @Suite struct OpenAPITests {
     private func route(_ method: RouteMethod, _ path: String, _ function: String, metadata: String? = nil) throws -> Route {
         Route(
-            triggerID: "\(method) \(path)", method: method, pattern: try RoutePattern(path), functionID: FunctionID(function),
+            triggerID: "\(method) \(path)", method: method, pattern: try RoutePattern(path), functionID: FunctionID(own: function),
             metadata: metadata.map { Array($0.utf8) })
     }
 

@@ -8,7 +8,9 @@ import Testing
     private func route(_ method: RouteMethod, _ path: String, _ trigger: String, function: String = "f", generation: UInt64 = 0) throws
         -> Route
     {
-        Route(triggerID: trigger, method: method, pattern: try RoutePattern(path), functionID: FunctionID(function), generation: generation)
+        Route(
+            triggerID: trigger, method: method, pattern: try RoutePattern(path), functionID: FunctionID(own: function),
+            generation: generation)
     }
 
     /// Function, and parameters in order; nil without a route.

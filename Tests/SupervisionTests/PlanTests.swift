@@ -64,15 +64,15 @@ import Testing
                 "PATH": "/bin", "NOTIFY_SOCKET": "/x", "LISTEN_FDS": "2", "WATCHDOG_USEC": "1", "JOURNAL_STREAM": "1:2",
                 "III_BUILTIN_TOKEN": "old",
             ], engineURL: "ws://e", enginePID: 7)
-        let builtIn = environment.variables(for: plan.children[0], spawnID: "7/iii-http/1", token: "secret", listenerName: "http")
+        let builtIn = environment.variables(for: plan.children[0], spawnID: "7/iii-http/1", hasSecret: true, listenerName: "http")
         #expect(
             builtIn == [
-                "III_BUILTIN_ROLE=http", "III_BUILTIN_TOKEN=secret", "III_ENGINE_PID=7", "III_ENGINE_URL=ws://e", "III_ENTRY_NAME=iii-http",
+                "III_BUILTIN_ROLE=http", "III_BUILTIN_TOKEN_FD=5", "III_ENGINE_PID=7", "III_ENGINE_URL=ws://e", "III_ENTRY_NAME=iii-http",
                 "III_LIFELINE_FD=4",
                 "III_LOG_STREAM=text", "III_SPAWN_ID=7/iii-http/1", "III_URL=ws://e", "LISTEN_FDNAMES=http", "LISTEN_FDS=1",
                 "LISTEN_PID=\(ChildEnvironment.pidPlaceholder)", "MINE=1", "PATH=/bin",
             ])
-        let user = environment.variables(for: plan.children[1], spawnID: "7/iii-exec/1", token: nil, listenerName: nil)
+        let user = environment.variables(for: plan.children[1], spawnID: "7/iii-exec/1", hasSecret: false, listenerName: nil)
         #expect(
             user == [
                 "III_ENGINE_PID=7", "III_ENGINE_URL=ws://e", "III_ENTRY_NAME=iii-exec", "III_LIFELINE_FD=3", "III_SPAWN_ID=7/iii-exec/1",

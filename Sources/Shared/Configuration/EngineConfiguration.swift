@@ -68,7 +68,7 @@ package struct EngineConfiguration: Sendable, Hashable {
         configuration.warnings = parser.warnings
         guard parser.problems.isEmpty else { throw ConfigurationErrors(path: path, problems: parser.problems) }
         configuration.addMandatoryEntries()
-        configuration.warnings += configuration.exposureWarnings
+        configuration.warnings += configuration.exposureWarnings + unenforcedRules(of: configuration.entries)
         return configuration
     }
 

@@ -19,6 +19,7 @@ public enum DiagnosticCode: String, Sendable, CaseIterable {
     case httpFunctionsMissing = "http_functions_missing"
     case triggerParked = "trigger_parked"
     case triggerRefused = "trigger_refused"
+    case functionMissing = "function_missing"
     case routeUnreachable = "route_unreachable"
     case methodUnsupported = "method_unsupported"
 
@@ -26,6 +27,7 @@ public enum DiagnosticCode: String, Sendable, CaseIterable {
     case engineUnreachable = "engine_unreachable"
     case engineError = "engine_error"
     case messageUndecodable = "message_undecodable"
+    case messageTooLarge = "message_too_large"
     case slowWorkerDropped = "slow_worker_dropped"
     case silentWorkerDropped = "silent_worker_dropped"
 

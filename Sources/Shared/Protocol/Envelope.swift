@@ -145,8 +145,10 @@ extension MessageType {
         if equals("invokefunction") { self = .invokeFunction; return }
         if equals("invocationresult") { self = .invocationResult; return }
         guard let name = JSONText.decodeString(literal) else { self = .unknown; return }
-        self = MessageType.names[name] ?? .unknown
+        self.init(name: name)
     }
+
+    init(name: String) { self = MessageType.names[name] ?? .unknown }
 
     private static let names: [String: MessageType] = [
         "invokefunction": .invokeFunction, "invocationresult": .invocationResult, "ping": .ping, "pong": .pong,

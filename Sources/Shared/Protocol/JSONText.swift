@@ -64,7 +64,7 @@ public enum JSONText {
         return hasEscape ? unescape(inner) : String(decoding: inner, as: UTF8.self)
     }
 
-    /// Removes the escapes of a string that the cursor has accepted.
+    /// Removes the escapes of a string that the cursor has accepted. A lone surrogate, which no `String` can hold, becomes U+FFFD.
     private static func unescape(_ bytes: UnsafeRawBufferPointer) -> String {
         let cursor = JSONCursor(bytes)
         var output: [UInt8] = []
@@ -87,7 +87,7 @@ public enum JSONText {
             case UInt8(ascii: "u"):
                 var scalar = cursor.hexUnit(at: index) ?? 0xFFFD
                 index += 4
-                if scalar >= 0xD800 && scalar <= 0xDBFF, let low = cursor.hexUnit(at: index + 2) {
+                if (0xD800...0xDBFF).contains(scalar), let low = lowSurrogate(cursor, at: index) {
                     scalar = 0x10000 + (scalar - 0xD800) << 10 + (low - 0xDC00)
                     index += 6
                 }
@@ -96,6 +96,14 @@ public enum JSONText {
             }
         }
         return String(decoding: output, as: UTF8.self)
+    }
+
+    /// The second half of a surrogate pair, if its escape stands at `index`.
+    private static func lowSurrogate(_ cursor: JSONCursor, at index: Int) -> UInt32? {
+        guard index &+ 6 <= cursor.end, cursor.base[index] == UInt8(ascii: "\\"), cursor.base[index &+ 1] == UInt8(ascii: "u"),
+            let unit = cursor.hexUnit(at: index &+ 2), (0xDC00...0xDFFF).contains(unit)
+        else { return nil }
+        return unit
     }
 
     package static let hexDigits: [UInt8] = Array("0123456789abcdef".utf8)

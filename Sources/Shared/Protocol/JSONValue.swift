@@ -1,7 +1,8 @@
 /// A decoded JSON document, for everything that is not on the hot path: registrations, configuration, listings.
 ///
 /// Integers in the `Int64` range stay integers and keep apart from doubles (`1` and `1.0` differ); larger ones become
-/// doubles. Duplicate keys: the last one wins. Objects are written with their keys in order of code points.
+/// doubles. Duplicate keys: the last one wins. A lone surrogate escape reads as U+FFFD: whatever passes text on keeps the bytes
+/// instead of decoding them. Objects are written with their keys in order of code points.
 public enum JSONValue: Sendable, Hashable {
     case null
     case bool(Bool)

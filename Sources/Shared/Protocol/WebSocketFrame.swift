@@ -34,6 +34,8 @@ package struct WebSocketFrameHeader: Sendable, Equatable {
     package enum ParseResult: Sendable, Equatable {
         case needsMoreBytes
         case header(WebSocketFrameHeader)
+        /// Its payload is over the limit; the length is cut off at `Int.max`.
+        case tooLong(WebSocketFrameHeader)
         case violation(WebSocketCloseCode, StaticReason)
     }
 
@@ -80,19 +82,18 @@ package struct WebSocketFrameHeader: Sendable, Equatable {
             guard bytes.count >= 10 else { return .needsMoreBytes }
             let wide = UInt64(bigEndian: bytes.loadUnaligned(fromByteOffset: 2, as: UInt64.self))
             guard wide > 0xFFFF else { return .violation(.protocolError, .nonMinimalLength) }
-            guard wide <= UInt64(maximumFrameLength) else { return .violation(.messageTooBig, .frameTooBig) }
-            length = Int(wide)
+            length = Int(clamping: wide)
             offset = 10
         }
-        guard length <= maximumFrameLength else { return .violation(.messageTooBig, .frameTooBig) }
         var key: UInt32?
         if isMasked {
             guard bytes.count >= offset + 4 else { return .needsMoreBytes }
             key = bytes.loadUnaligned(fromByteOffset: offset, as: UInt32.self)
             offset += 4
         }
-        return .header(
-            WebSocketFrameHeader(isFinal: isFinal, opcode: opcode, maskingKey: key, payloadLength: length, headerLength: offset))
+        let header = WebSocketFrameHeader(
+            isFinal: isFinal, opcode: opcode, maskingKey: key, payloadLength: length, headerLength: offset)
+        return length > maximumFrameLength ? .tooLong(header) : .header(header)
     }
 
     /// Bytes that the header of an unmasked frame of `payloadLength` takes; 4 more when masked.

@@ -57,6 +57,8 @@ open class WebSocketConnection: ChannelInboundHandler, RemovableChannelHandler {
     private var messageOpcode: WebSocketOpcode?
     private var outgoing = ByteBuffer()
     private var isDirty = false
+    /// Whether a frame over the limit waits for its first bytes, which say what it was to be.
+    private var tooLongHead = TooLongHead.none
     private var writtenBytes = 0
     /// Bytes the kernel has taken since the connection opened.
     package private(set) var deliveredBytes = 0
@@ -79,6 +81,10 @@ open class WebSocketConnection: ChannelInboundHandler, RemovableChannelHandler {
     /// `messageWeight` a message. A read burst of ordinary calls stays below.
     private static let turnLength = 2 << 20
     private static let messageWeight = 256
+    /// As much of an overlong frame is waited for, and for as long.
+    private static let tooLongHeadLength = 1_024
+    private static let tooLongHeadTime = TimeAmount.milliseconds(100)
+    private enum TooLongHead { case none, awaited, late }
 
     package init(role: Role, limits: WebSocketLimits, coalescer: WriteCoalescer) {
         self.role = role
@@ -94,6 +100,9 @@ open class WebSocketConnection: ChannelInboundHandler, RemovableChannelHandler {
     open func connectionOpened() {}
     /// One whole message. `bytes` are valid during the call only.
     open func messageReceived(_ bytes: UnsafeRawBufferPointer, isText: Bool) {}
+    /// A message over the limits has begun; the connection ends with 1009 after this. `head` is what has come of it, `size` its
+    /// length if that is known (`isWhole`), else what was counted so far.
+    open func messageTooLong(_ head: UnsafeRawBufferPointer, size: Int, isWhole: Bool) {}
     open func pongReceived() {}
     /// A ping, which is answered by itself.
     open func pingReceived() {}
@@ -476,12 +485,16 @@ open class WebSocketConnection: ChannelInboundHandler, RemovableChannelHandler {
                     consumed = bytes.count
                     fail(code, reason)
                     return
+                case .tooLong(let header):
+                    guard tooLong(header, rest, .frameTooBig) else { return }
+                    consumed = bytes.count
+                    return
                 case .header(let header):
                     // Before its payload is collected, so that a message never occupies more than it may.
                     let length = header.opcode == .continuation ? header.payloadLength &+ message.readableBytes : header.payloadLength
                     guard length <= limits.maximumMessageLength else {
+                        guard tooLong(header, rest, .messageTooBig) else { return }
                         consumed = bytes.count
-                        fail(.messageTooBig, .messageTooBig)
                         return
                     }
                     guard rest.count >= header.headerLength &+ header.payloadLength else { return }
@@ -496,6 +509,52 @@ open class WebSocketConnection: ChannelInboundHandler, RemovableChannelHandler {
             consumed = bytes.count
         }
         buffer.moveReaderIndex(forwardBy: consumed)
+    }
+
+    /// Tells of an overlong frame and fails; false while its first bytes are still on their way.
+    private func tooLong(
+        _ header: WebSocketFrameHeader, _ frame: UnsafeMutableRawBufferPointer, _ reason: WebSocketFrameHeader.StaticReason
+    ) -> Bool {
+        // The fragments before this one are the head of their message.
+        let wanted = header.opcode == .continuation ? 0 : min(header.payloadLength, Self.tooLongHeadLength)
+        if phase == .open, frame.count &- header.headerLength < wanted, tooLongHead != .late, let context {
+            guard tooLongHead == .none else { return false }
+            tooLongHead = .awaited
+            let bound = NIOLoopBound(self, eventLoop: context.eventLoop)
+            context.eventLoop.scheduleTask(in: Self.tooLongHeadTime) { bound.value.tooLongHeadIsLate() }
+            return false
+        }
+        guard phase == .open else { return true }
+        let head = UnsafeMutableRawBufferPointer(rebasing: frame[header.headerLength...].prefix(4 * Self.tooLongHeadLength))
+        if let key = header.maskingKey { WebSocketFrameHeader.applyMask(key, to: head) }
+        if header.opcode == .continuation {
+            tellOfLongMessage(adding: header.payloadLength, isWhole: header.isFinal)
+        } else {
+            messageTooLong(UnsafeRawBufferPointer(head), size: header.payloadLength, isWhole: header.isFinal)
+        }
+        fail(.messageTooBig, reason)
+        return true
+    }
+
+    private func tooLongHeadIsLate() {
+        guard phase == .open, var buffer = partial else { return }
+        tooLongHead = .late
+        // Behind a backlog its turn comes anyway.
+        guard !isBacklogged else { return }
+        partial = nil
+        process(&buffer)
+        keepRest(of: &buffer)
+        handledSome()
+    }
+
+    /// The fragments so far hold the head of a message that has become too long.
+    private func tellOfLongMessage(adding length: Int, isWhole: Bool) {
+        let size = message.readableBytes.addingReportingOverflow(length)
+        message.withUnsafeReadableBytes { bytes in
+            messageTooLong(
+                UnsafeRawBufferPointer(rebasing: bytes.prefix(4 * Self.tooLongHeadLength)),
+                size: size.overflow ? Int.max : size.partialValue, isWhole: isWhole)
+        }
     }
 
     private func frameReceived(_ header: WebSocketFrameHeader, _ payload: UnsafeRawBufferPointer) {

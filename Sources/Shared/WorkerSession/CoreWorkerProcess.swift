@@ -33,32 +33,15 @@ public enum CoreWorkerProcess {
             options.reportsMetadata = false
             options.reconnectDelay = .milliseconds(100)
             options.maximumReconnectDelay = .seconds(5)
-            options.headers = try builtinHeaders(name: options.name)
+            // Before the secret is in memory.
+            try ProcessProtection.begin()
+            options.headers = [("x-iii-builtin-token", try BuiltinSecret.read()), ("x-iii-builtin-name", options.name)]
             let process = Running<W>(options: options, logger: logger)
             return process.waitForEnd()
         } catch {
             logger.error("cannot start", metadata: ["error": "\(error)"])
             return configurationExitCode
         }
-    }
-
-    /// The secret comes from the environment, or under systemd from a file, never from the command line.
-    private static func builtinHeaders(name: String) throws -> [(String, String)] {
-        var token = environmentValue("III_BUILTIN_TOKEN")
-        if token == nil, let path = environmentValue("III_BUILTIN_TOKEN_FILE") {
-            guard let text = readSmallFile(path) else {
-                throw ConfigurationError("III_BUILTIN_TOKEN_FILE: '\(path)' cannot be read: \(String(cString: strerror(errno)))")
-            }
-            token = text
-        }
-        // Children of this process have no business with the secret.
-        unsetenv("III_BUILTIN_TOKEN")
-        guard let token, !token.isEmpty else {
-            throw ConfigurationError(
-                "no built-in secret: start this executable through 'iii-core up', or set III_BUILTIN_TOKEN_FILE to the file the core reads too"
-            )
-        }
-        return [("x-iii-builtin-token", token), ("x-iii-builtin-name", name)]
     }
 }
 
@@ -170,7 +153,11 @@ private final class Running<W: CoreWorker>: @unchecked Sendable {
             }
             link.registerFunction("builtin::\(link.options.name)::configure", description: "Takes over a changed configuration") {
                 [self] call in
-                call.reply(reconfigure(worker, call.data["config"] ?? .null))
+                // Without the key it would mean "back to the defaults"; an entry without config says null.
+                guard let config = call.data["config"] else {
+                    return call.fail(InvocationError(.invalidArguments, "'config' is missing; nothing was changed"))
+                }
+                call.reply(reconfigure(worker, config))
             }
         } catch {
             failed("\(error)")

@@ -1,26 +1,5 @@
 import IIIProtocol
 
-/// A function id together with its JSON form, so that a call writes it without escaping it again.
-public struct FunctionID: Hashable, Sendable, ExpressibleByStringLiteral, CustomStringConvertible {
-    public let text: String
-    /// The quoted JSON literal.
-    public let json: [UInt8]
-    /// See `isPrivateFunction`.
-    package let isPrivate: Bool
-
-    public init(_ text: String) {
-        self.text = text
-        json = JSONText.string(text)
-        isPrivate = isPrivateFunction(text)
-    }
-
-    public init(stringLiteral value: String) { self.init(value) }
-
-    public static func == (left: FunctionID, right: FunctionID) -> Bool { left.text == right.text }
-    public func hash(into hasher: inout Hasher) { hasher.combine(text) }
-    public var description: String { text }
-}
-
 extension InvocationError {
     /// `TIMEOUT`: made locally, no answer came within the caller's limit.
     public static let timeoutCode = ErrorCode.timeout.rawValue

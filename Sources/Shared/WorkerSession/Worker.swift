@@ -141,23 +141,23 @@ public final class Worker: Sendable {
         _ function: String, _ input: Input, returning: Output.Type = Output.self, timeout: Duration? = nil
     ) async throws -> Output {
         let payload = [UInt8](try JSONEncoder().encode(input))
-        let result = try await send(FunctionID(function), .synchronous, payload, timeout)
+        let result = try await send(FunctionID(own: function), .synchronous, payload, timeout)
         return try JSONDecoder().decode(Output.self, from: Data(result ?? Array("null".utf8)))
     }
 
     /// Calls a function; nil when it returned nothing.
     public func call(_ function: String, json input: JSONValue = [:], timeout: Duration? = nil) async throws -> JSONValue? {
-        try await send(FunctionID(function), .synchronous, input.bytes, timeout).map { try JSONValue(parsing: $0) }
+        try await send(FunctionID(own: function), .synchronous, input.bytes, timeout).map { try JSONValue(parsing: $0) }
     }
 
     /// Starts a function and does not wait: returns when the call has been handed to the connection.
     public func void(_ function: String, json input: JSONValue = [:]) async throws {
-        _ = try await send(FunctionID(function), .void, input.bytes, nil)
+        _ = try await send(FunctionID(own: function), .void, input.bytes, nil)
     }
 
     /// Puts a call into a queue; returns the receipt once the queue has accepted it.
     public func enqueue(_ function: String, json input: JSONValue = [:], queue: String, timeout: Duration? = nil) async throws -> String {
-        let result = try await send(FunctionID(function), .enqueue(queue: queue), input.bytes, timeout)
+        let result = try await send(FunctionID(own: function), .enqueue(queue: queue), input.bytes, timeout)
         return try result.flatMap { try JSONValue(parsing: $0)["messageReceiptId"]?.string } ?? ""
     }
 

@@ -182,7 +182,7 @@ public final class WorkerLink: @unchecked Sendable {
         _ id: String, description: String? = nil, requestFormat: JSONValue? = nil, responseFormat: JSONValue? = nil,
         metadata: JSONValue? = nil, handler: @escaping (IncomingCall) -> Void
     ) {
-        functions[id] = (FunctionID(id), handler)
+        functions[id] = (FunctionID(own: id), handler)
         send(
             log.addFunction(id, description: description, requestFormat: requestFormat, responseFormat: responseFormat, metadata: metadata))
     }
@@ -376,9 +376,9 @@ public final class WorkerLink: @unchecked Sendable {
         let call = IncomingCall(
             payload: envelope.data.isPresent ? Array(envelope.data.of(bytes)) : Array("null".utf8), traceparent: text(envelope.traceparent),
             baggage: text(envelope.baggage), metadata: envelope.metadata.isPresent ? Array(envelope.metadata.of(bytes)) : nil, link: self,
-            generation: generation, id: id, function: function?.id ?? FunctionID(name))
+            generation: generation, id: id, function: function?.id ?? FunctionID(own: name))
         if let function { return function.handler(call) }
-        if let onOtherCall { return onOtherCall(FunctionID(name), call) }
+        if let onOtherCall { return onOtherCall(FunctionID(own: name), call) }
         call.fail(InvocationError(.functionNotFound, "Function \(name) not found"))
     }
 
@@ -426,7 +426,7 @@ public final class WorkerLink: @unchecked Sendable {
                 guard let provider = providers[type] else { throw InvocationError(.triggerTypeNotFound, "Trigger type not found") }
                 try provider.register(
                     TriggerBinding(
-                        id: id, triggerType: type, functionID: FunctionID(function), config: message["config"] ?? .null,
+                        id: id, triggerType: type, functionID: try FunctionID(function), config: message["config"] ?? .null,
                         metadata: envelope.metadata.isPresent ? Array(envelope.metadata.of(bytes)) : nil,
                         namespace: message["namespace"]?.string))
             } catch {

@@ -114,7 +114,7 @@ private struct SingleCall: Sendable {
             let link = WorkerLink(options: options, on: loop, logger: logger)
             link.onConnectFailure = { promise.succeed(.failure(.unreachable("\($0)"))) }
             link.onReady = {
-                link.call(FunctionID(function), action: action, writeData: { $0.writeBytes(payload.bytes) }) { outcome in
+                link.call(FunctionID(own: function), action: action, writeData: { $0.writeBytes(payload.bytes) }) { outcome in
                     switch outcome {
                     case .result(let bytes): promise.succeed(.success(bytes.flatMap { try? JSONValue(parsing: $0) }))
                     case .failure(let error): promise.succeed(.failure(.function(error)))

@@ -3,6 +3,7 @@ import Glibc
 import IIIConfiguration
 import IIISupervision
 import IIITelemetry
+import IIIWorker
 
 struct Up: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -14,14 +15,18 @@ struct Up: ParsableCommand {
     @Option(help: "Start only these entries (comma-separated).") var only: String?
     @Option(help: "Start all but these entries (comma-separated).") var except: String?
     @Flag(help: "No colours.") var noColor = false
+    @Flag(help: "Let debuggers attach to the core and its built-ins, and let them dump core: their secrets are readable then.")
+    var debuggable = false
     @Option(help: "text or json.") var logFormat = LogFormat.text
 
     func run() throws {
         signal(SIGPIPE, SIG_IGN)
+        if debuggable { setenv(ProcessProtection.debuggableVariable, "1", 1) }
         let environment = processEnvironment()
         let lookup = ExecutableLookup.system(environment: environment)
         let assembly: Assembly
         do {
+            try ProcessProtection.begin()
             let configuration = try source.load(lookup: lookup, environment: environment)
             let plan = try FleetPlan.make(configuration: configuration, lookup: lookup, only: Self.list(only), except: Self.list(except))
             assembly = Assembly(plan: plan, lookup: lookup, environment: environment)

@@ -3,6 +3,7 @@ import IIIConfiguration
 import IIIEngine
 import IIIProtocol
 import IIISupervision
+import IIIWorker
 import Logging
 import NIOConcurrencyHelpers
 import NIOCore
@@ -27,6 +28,7 @@ final class WorkerListeners: @unchecked Sendable {
 
     /// Opens every entry. `inherited` is a socket systemd passed, for the first.
     func open(_ entries: [WorkerEntry], inherited: CInt?) throws {
+        if let problem = EngineConfiguration.unenforcedRules(of: entries).first { throw ConfigurationError(problem.message) }
         for (index, entry) in entries.enumerated() {
             let socket = try socket(of: entry, inherited: index == 0 ? inherited : nil)
             if index == 0 { engineAddress = Self.dialled(socket) }
@@ -36,6 +38,7 @@ final class WorkerListeners: @unchecked Sendable {
 
     /// Applies a new set of entries; an error text means that nothing was changed.
     func apply(_ entries: [WorkerEntry]) -> String? {
+        if let problem = EngineConfiguration.unenforcedRules(of: entries).first { return problem.message }
         let wanted = Dictionary(entries.map { ($0.id, $0) }, uniquingKeysWith: { _, last in last })
         // Bind everything new first: if one address is taken, the old listeners stay as they are.
         var bound: [(WorkerEntry, ListeningSocket)] = []

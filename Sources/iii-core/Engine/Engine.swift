@@ -64,6 +64,9 @@ package final class Engine: @unchecked Sendable {
     var httpFunctionEntries: Set<String> = []
     lazy var announcements = RegistryAnnouncements(engine: self)
     lazy var functionListing = FunctionListing(engine: self)
+    lazy var triggerWarnings = TriggerWarnings(engine: self)
+    /// Lines about refused registrations.
+    private var refusals = WarningBudget(burst: 20)
     /// Expanded `config` of every configured entry, for `core::builtin::hello`.
     package var entryConfigurations: [String: JSONValue] = [:]
     /// What the trace contexts of calls under way occupy.
@@ -190,6 +193,7 @@ package final class Engine: @unchecked Sendable {
         connections[ObjectIdentifier(connection)] = nil
         if connection.isTelemetryConsumer { telemetry.consumerLost(connection) }
         resumeFeeders(of: connection)
+        explainEnd(of: connection)
         // First of all, so that a lost provider's unanswered offers are not taken for refusals.
         httpFunctionsLost(worker)
         guard let departure = registry.remove(worker) else { return }
@@ -208,8 +212,8 @@ package final class Engine: @unchecked Sendable {
     /// `invocation` is present for an HTTP-invoked function, whose registration takes effect once its provider has accepted it.
     func registerFunction(_ key: FunctionKey, _ registration: FunctionRegistration, invocation: JSONValue?) {
         let worker = registration.worker
-        if !worker.isPrivileged, isPrivateFunction(key.id) {
-            return refused(key.id, worker, "ids starting with core:: or builtin:: belong to built-ins")
+        if FunctionID.isPrivate(key.id), !worker.mayServePrivate(key.id) {
+            return refused(key.id, worker, "ids starting with core:: belong to the core, those with builtin::<name>:: to that built-in")
         }
         if let invocation { return registerHTTPFunction(key, registration, invocation) }
         // The worker serves by itself what it had declared to be remote.
@@ -303,14 +307,11 @@ package final class Engine: @unchecked Sendable {
         }
     }
 
-    /// Without an owner it is durable and made by `creator`. Returns why it was not taken, which an owner has been told.
-    @discardableResult
-    func registerTrigger(_ request: TriggerRequest, owner: Worker?, creator: Worker? = nil) -> InvocationError? {
-        if let owner, !owner.isPrivileged, isPrivateFunction(request.functionID) {
-            refused(request.id, owner, "\(request.functionID) is for built-ins only")
-            let error = InvocationError(.triggerRegistrationFailed, "Function \(request.functionID) is for built-ins only")
-            sendTriggerError(request.id, request.type, request.functionID, to: owner, error)
-            return error
+    /// Enters a trigger, without an owner a durable one made by `creator`; throws what its registrant is to be told. The type of
+    /// `functionID` has seen to the target; what config and metadata name is checked here, for every provider.
+    func registerTrigger(_ request: TriggerRequest, owner: Worker?, creator: Worker? = nil) throws(InvocationError) {
+        if let objection = FunctionID.objection(inside: request.config) ?? request.metadata.flatMap(FunctionID.objection(inside:)) {
+            throw InvocationError(.triggerRegistrationFailed, objection)
         }
         let (outcome, effects) = registry.triggers.register(request, owner: owner, creator: creator)
         perform(effects)
@@ -324,13 +325,9 @@ package final class Engine: @unchecked Sendable {
         }
         if !objection.isEmpty {
             counters.registrationLimitReached += 1
-            if let worker = owner ?? creator { refused(request.id, worker, objection) }
-            let error = InvocationError(.triggerRegistrationFailed, objection)
-            if let owner { sendTriggerError(request.id, request.type, request.functionID, to: owner, error) }
-            return error
+            throw InvocationError(.triggerRegistrationFailed, objection)
         }
-        if registry.triggers[trigger: request.id]?.isParked == true { warnIfStillParked(request.id) }
-        return nil
+        if let trigger = registry.triggers[trigger: request.id] { triggerWarnings.registered(trigger) }
     }
 
     /// A registration that is not even decoded; its id is named in the log, up to a length.
@@ -345,22 +342,20 @@ package final class Engine: @unchecked Sendable {
             id, text(envelope.triggerType), text(envelope.functionID), to: worker, InvocationError(.triggerRegistrationFailed, reason))
     }
 
-    private func refused(_ id: String, _ worker: Worker, _ reason: String) {
-        counters.registrationsRefused += 1
-        logger.warning(
-            "a registration was refused", metadata: ["id": .string(id), "worker": .string(worker.id.text), "reason": .string(reason)])
+    /// Refuses a worker's trigger: a line in the log, and a word to the worker.
+    func refuseTrigger(_ id: String, _ type: String, _ function: String, _ worker: Worker, _ error: InvocationError) {
+        refused(id, worker, error.message)
+        sendTriggerError(id, type, function, to: worker, InvocationError(.triggerRegistrationFailed, error.message))
     }
 
-    private func warnIfStillParked(_ id: String) {
-        eventLoop.scheduleTask(in: .seconds(10)) { [self] in
-            guard let trigger = registry.triggers[trigger: id], trigger.isParked else { return }
-            let hint =
-                KnownTriggerTypes.entry(for: trigger.type).map { "add '- name: \($0)' to the config" }
-                ?? "start the worker that provides it"
-            logger.warning(
-                "a trigger still waits for its provider",
-                metadata: ["trigger": .string(id), "trigger_type": .string(trigger.type), "cure": .string(hint)])
-        }
+    func refused(_ id: String, _ worker: Worker, _ reason: String) {
+        counters.registrationsRefused += 1
+        guard let leftOut = refusals.admit(.now()) else { return }
+        var metadata: Logger.Metadata = [
+            "id": .string(Self.short(id)), "worker": .string(worker.id.text), "reason": .string(Self.short(reason)),
+        ]
+        if leftOut > 0 { metadata["left_out"] = "\(leftOut)" }
+        logger.warning(.registrationRefused, "a registration was refused", metadata: metadata)
     }
 
     /// Carries out what a change of the trigger tables asks for.
@@ -374,23 +369,26 @@ package final class Engine: @unchecked Sendable {
                 if let owner = trigger.owner, provider.queuedBytes > options.outboundHighWater {
                     throttle(owner, feeding: provider, by: message.count)
                 }
-            case .unregister(let trigger, let worker): worker.connection?.sendText(TriggerMessages.unregister(trigger))
+            case .unregister(let trigger, let worker, let reason): worker.connection?.sendText(TriggerMessages.unregister(trigger, reason))
             }
         }
     }
 
-    func triggerResultReceived(_ id: String, from worker: Worker, error: JSONValue?) {
-        guard let trigger = registry.triggers[trigger: id], trigger.isHeld(by: worker) else { return }
-        guard let error = error.flatMap(InvocationError.init(json:)) else {
-            awaitedTriggers.removeValue(forKey: id)?(nil)
-            return
+    func triggerResultReceived(_ id: String, from worker: Worker, error: InvocationError?) {
+        guard let answer = registry.triggers.answered(id, by: worker, isRefusal: error != nil), let trigger = registry.triggers[trigger: id]
+        else { return }
+        let refused: TriggerRequest
+        switch answer {
+        case .accepted: return awaitedTriggers.removeValue(forKey: id).map { $0(nil) } ?? ()
+        case .refused(let request), .keptFormer(let request), .superseded(let request): refused = request
         }
-        _ = registry.triggers.rejected(id, by: worker)
+        guard let error else { return }
+        triggerWarnings.refused(trigger, refused, error)
+        if let owner = trigger.owner { sendTriggerError(id, trigger.type, refused.functionID.text, to: owner, error) }
         if let waiting = awaitedTriggers.removeValue(forKey: id) { waiting(error) }
-        if let owner = trigger.owner { sendTriggerError(id, trigger.type, trigger.functionID, to: owner, error) }
     }
 
-    private func sendTriggerError(_ id: String, _ type: String, _ function: String, to owner: Worker, _ error: InvocationError) {
+    func sendTriggerError(_ id: String, _ type: String, _ function: String, to owner: Worker, _ error: InvocationError) {
         let message: JSONValue = [
             "type": "triggerregistrationresult", "id": .string(id), "trigger_type": .string(type), "function_id": .string(function),
             "error": error.json,
@@ -432,20 +430,4 @@ func unixMilliseconds() -> Int64 {
     var time = timespec()
     clock_gettime(CLOCK_REALTIME, &time)
     return Int64(time.tv_sec) * 1000 + Int64(time.tv_nsec) / 1_000_000
-}
-
-/// The built-in entry that provides a well-known trigger type.
-enum KnownTriggerTypes {
-    static func entry(for type: String) -> String? {
-        switch type {
-        case "http": "iii-http"
-        case "cron": "iii-cron"
-        case "subscribe": "iii-pubsub"
-        case "state": "iii-state"
-        case "durable:subscriber": "iii-queue"
-        case "stream", "stream:join", "stream:leave": "iii-stream"
-        case "log": "iii-observability"
-        default: nil
-        }
-    }
 }

@@ -14,8 +14,8 @@ struct EntryPoint: ParsableCommand {
         commandName: "iii-http",
         abstract: "HTTP gateway of the iii engine: serves the trigger type 'http', or calls remote HTTP functions.",
         discussion: """
-            Connects to a running core, fetches the configuration of its entry and serves it. The secret of a built-in comes from \
-            III_BUILTIN_TOKEN or III_BUILTIN_TOKEN_FILE. A listening socket called 'http' is taken over by the systemd protocol.
+            Connects to a running core, fetches the configuration of its entry and serves it. The secret of a built-in comes on a \
+            descriptor that the core passes, or from III_BUILTIN_TOKEN_FILE. A listening socket called 'http' is taken over by the systemd protocol.
 
             Exit codes: 0 after a drain, 1 when the address cannot be had, 78 when role or configuration is refused.
             """)

@@ -11,7 +11,7 @@ extension HTTPConfiguration {
         trustsProxy = try reader.boolean("trust_proxy") ?? trustsProxy
         if let value = reader.takeNullable("request_id_header") { requestIDHeader = try Self.headerName(value, &reader) }
         ignoresTrailingSlash = try reader.boolean("ignore_trailing_slash") ?? ignoresTrailingSlash
-        notFoundFunction = try reader.string("not_found_function")
+        notFoundFunction = try reader.function("not_found_function")
         if let limit = try reader.integer("stream_body_limit", 0...(1 << 50)), limit > 0 { streamBodyLimit = limit }
         returnsPlainValues = try reader.boolean("plain_return_as_body") ?? returnsPlainValues
         mapsErrorStatus = try reader.boolean("error_status_mapping") ?? mapsErrorStatus
@@ -58,12 +58,12 @@ extension HTTPConfiguration {
     }
 
     /// In the order of calling: ascending priority, equal ones as they stand in the list (§8.3).
-    private static func middleware(_ value: JSONValue) throws(HTTPConfigurationError) -> [String] {
+    private static func middleware(_ value: JSONValue) throws(HTTPConfigurationError) -> [FunctionID] {
         guard let entries = value.array else { throw HTTPConfigurationError("middleware must be a list") }
-        var steps: [(priority: Int, function: String)] = []
+        var steps: [(priority: Int, function: FunctionID)] = []
         for (index, entry) in entries.enumerated() {
             var reader = try HTTPConfigurationReader(entry, path: "middleware[\(index)].")
-            guard let function = try reader.string("function_id") else {
+            guard let function = try reader.function("function_id") else {
                 throw HTTPConfigurationError("middleware[\(index)].function_id is missing")
             }
             // The reference skips other phases in silence, which would switch a guard off.

@@ -37,14 +37,14 @@ package struct HTTPConfiguration: Sendable, Equatable {
 
     // Behaviour of the mapping (http.md §8, §20.13–§20.24).
     /// Global middleware in the order of calling.
-    package var globalMiddleware: [String] = []
+    package var globalMiddleware: [FunctionID] = []
     /// A middleware that answers with neither `continue` nor `respond` fails the request instead of letting it pass.
     package var isMiddlewareStrict = false
     package var trustsProxy = false
     /// Lower case; nil = requests carry no id.
     package var requestIDHeader: String? = "x-request-id"
     package var ignoresTrailingSlash = false
-    package var notFoundFunction: String?
+    package var notFoundFunction: FunctionID?
     package var returnsPlainValues = false
     package var mapsErrorStatus = false
     package var hidesErrorMessages = false

@@ -37,6 +37,12 @@ struct HTTPConfigurationReader {
         return text
     }
 
+    /// The id of a function that may be called for a client's sake.
+    mutating func function(_ key: String) throws(HTTPConfigurationError) -> FunctionID? {
+        guard let text = try string(key) else { return nil }
+        do throws(InvocationError) { return try FunctionID(text) } catch { throw HTTPConfigurationError("\(path)\(key): \(error.message)") }
+    }
+
     mutating func boolean(_ key: String) throws(HTTPConfigurationError) -> Bool? {
         guard let value = take(key) else { return nil }
         guard let flag = value.bool else { throw wrong(key, "true or false") }

@@ -53,6 +53,8 @@ void csup_restore_signals(const int *signals, size_t count);
 int csup_signal_is_ignored(int number);
 
 int csup_eventfd(void);
+// A close-on-exec descriptor from which `secret` can be read once, to its end; -1: errno.
+int csup_secret(const void *secret, size_t size);
 int csup_pipe(int descriptors[2], int nonblocking);
 int csup_set_nonblocking(int descriptor);
 int csup_set_cloexec(int descriptor);

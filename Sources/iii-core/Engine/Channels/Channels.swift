@@ -35,7 +35,7 @@ final class Channels {
     /// A built-in that mints references, and the function that is told when one of them is opened.
     private struct Minter {
         let worker: Worker
-        let function: FunctionKey
+        let function: FunctionID
     }
 
     /// More than this in the reader's socket, and messages wait in the pipe instead.
@@ -132,7 +132,7 @@ final class Channels {
     // MARK: Minted references
 
     /// References whose nonce starts with `prefix` are this built-in's; `function` is told of each that somebody opens.
-    func announce(prefix: String, worker: Worker, function: FunctionKey) {
+    func announce(prefix: String, worker: Worker, function: FunctionID) {
         minters[prefix] = Minter(worker: worker, function: function)
     }
 

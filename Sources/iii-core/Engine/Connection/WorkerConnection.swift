@@ -1,4 +1,5 @@
 import IIIProtocol
+import IIITelemetry
 import IIITransport
 import Logging
 import NIOCore
@@ -6,7 +7,7 @@ import NIOCore
 /// The engine's end of one worker's socket: tells messages apart and hands them to the engine.
 ///
 /// Nothing a peer sends can do more than cost it an error or be dropped: undecodable text, unknown types, missing or wrongly
-/// typed fields are logged at debug and forgotten (protocol.md §1.3).
+/// typed fields end in an error for whoever waits, and in a line of the log, rate limited (protocol.md §1.3, §2.4).
 package final class WorkerConnection: WebSocketConnection {
     let engine: Engine
     let worker: Worker
@@ -18,6 +19,7 @@ package final class WorkerConnection: WebSocketConnection {
     var pauseCount = 0
     var health = PeerHealth(now: .now())
     let isTelemetryConsumer: Bool
+    private var ignored = WarningBudget()
 
     init(engine: Engine, worker: Worker, limits: WebSocketLimits, coalescer: WriteCoalescer) {
         self.engine = engine
@@ -60,6 +62,10 @@ package final class WorkerConnection: WebSocketConnection {
             "a slow worker was dropped: more than outbound_max_bytes wait for it", metadata: ["worker": .string(worker.id.text)])
     }
 
+    override package func messageTooLong(_ head: UnsafeRawBufferPointer, size: Int, isWhole: Bool) {
+        engine.tooLongReceived(from: self, head, size: size, isWhole: isWhole)
+    }
+
     override package func messageReceived(_ bytes: UnsafeRawBufferPointer, isText: Bool) {
         engine.counters.messagesReceived &+= 1
         if !isText, TelemetryRelay.isTelemetry(bytes) {
@@ -68,7 +74,7 @@ package final class WorkerConnection: WebSocketConnection {
         }
         guard let envelope = Envelope.scan(bytes) else {
             if bytes.contains(where: { $0 != 0x20 && $0 != 0x0A && $0 != 0x0D && $0 != 0x09 }) {
-                dropped("not one well-formed JSON object")
+                engine.malformedReceived(from: self, bytes)
                 if isText { closeUnlessUTF8(bytes) }
             }
             return
@@ -80,7 +86,7 @@ package final class WorkerConnection: WebSocketConnection {
             sendText(Self.pong)
             answered()
         case .pong, .workerRegistered, .registerService, .registrationRejected, .error, .reattach: break
-        case .unknown: dropped("unknown message type")
+        case .unknown: dropped("its type is missing or unknown")
         default:
             let start = NIODeadline.now()
             registrationReceived(bytes, envelope)
@@ -91,18 +97,15 @@ package final class WorkerConnection: WebSocketConnection {
     private func registrationReceived(_ bytes: UnsafeRawBufferPointer, _ envelope: Envelope) {
         guard bytes.count <= engine.options.maximumRegistrationBytes else { return engine.refusedForLength(bytes, envelope, of: worker) }
         // The text is one well-formed object: the scan has seen to it.
-        guard let message = try? JSONValue(parsing: bytes) else { return dropped("nested too deeply") }
-        guard let id = message["id"]?.string else { return dropped("field 'id' is missing or not a string") }
+        guard let message = JSONMembers(bytes) else { return self.dropped("it is not an object", type: envelope.type) }
+        guard let id = message["id"]?.string else { return self.dropped("field 'id' is missing or not a string", type: envelope.type) }
+        func dropped(_ reason: String) { self.dropped(reason, type: envelope.type, function: id) }
         func optionalString(_ key: String) -> (String?, isValid: Bool) {
             switch message[key] {
-            case nil, .null?: (nil, true)
+            case nil: (nil, true)
             case .string(let text)?: (text, true)
             default: (nil, false)
             }
-        }
-        func raw(_ key: String) -> [UInt8]? {
-            guard let value = message[key], !value.isNull else { return nil }
-            return value.bytes
         }
         let description = optionalString("description")
         guard description.isValid else { return dropped("field 'description' is not a string") }
@@ -112,11 +115,12 @@ package final class WorkerConnection: WebSocketConnection {
             engine.registerFunction(
                 FunctionKey(id),
                 FunctionRegistration(
-                    worker: worker, description: description.0, requestFormat: raw("request_format"),
-                    responseFormat: raw("response_format"),
-                    metadata: raw("metadata"), policy: message["metadata"]?["invocation_policy"]?.string.flatMap(InvocationPolicy.init),
-                    isHTTPInvoked: message["invocation"].map { !$0.isNull } ?? false, cost: cost),
-                invocation: message["invocation"].flatMap { $0.isNull ? nil : $0 })
+                    worker: worker, description: description.0, requestFormat: message.raw("request_format"),
+                    responseFormat: message.raw("response_format"),
+                    metadata: message.raw("metadata"),
+                    policy: message["metadata"]?["invocation_policy"]?.string.flatMap(InvocationPolicy.init),
+                    isHTTPInvoked: message["invocation"] != nil, cost: cost),
+                invocation: message["invocation"])
         case .unregisterFunction:
             engine.unregisterFunction(FunctionKey(id), from: worker)
         case .registerTriggerType:
@@ -124,32 +128,48 @@ package final class WorkerConnection: WebSocketConnection {
             engine.registerTriggerType(
                 id,
                 .init(
-                    worker: worker, description: text, triggerRequestFormat: raw("trigger_request_format"),
-                    callRequestFormat: raw("call_request_format"), cost: cost))
+                    worker: worker, description: text, triggerRequestFormat: message.raw("trigger_request_format"),
+                    callRequestFormat: message.raw("call_request_format"), cost: cost))
         case .unregisterTriggerType:
             engine.perform(engine.registry.triggers.unregisterType(id, from: worker))
         case .registerTrigger:
             guard let type = message["trigger_type"]?.string else { return dropped("field 'trigger_type' is missing or not a string") }
             guard let function = message["function_id"]?.string else { return dropped("field 'function_id' is missing or not a string") }
-            engine.registerTrigger(
-                TriggerRequest(
-                    id: id, type: type, functionID: function, namespace: optionalString("namespace").0 ?? FunctionKey.defaultNamespace,
-                    config: envelope.config.isPresent ? Array(envelope.config.of(bytes)) : Array("null".utf8),
-                    metadata: envelope.metadata.isPresent ? Array(envelope.metadata.of(bytes)) : nil, cost: cost),
-                owner: worker)
+            do throws(InvocationError) {
+                try engine.registerTrigger(
+                    TriggerRequest(
+                        id: id, type: type, functionID: try FunctionID(function),
+                        namespace: optionalString("namespace").0 ?? FunctionKey.defaultNamespace,
+                        config: envelope.config.isPresent ? Array(envelope.config.of(bytes)) : Array("null".utf8),
+                        metadata: envelope.metadata.isPresent ? Array(envelope.metadata.of(bytes)) : nil, cost: cost),
+                    owner: worker)
+            } catch {
+                engine.refuseTrigger(id, type, function, worker, error)
+            }
         case .unregisterTrigger:
             engine.perform(engine.registry.triggers.unregister(id, from: worker))
         case .triggerRegistrationResult:
-            engine.triggerResultReceived(id, from: worker, error: message["error"].flatMap { $0.isNull ? nil : $0 })
+            let error = message.raw("error").map { text in
+                (try? JSONValue(parsing: text)).flatMap(InvocationError.init(json:))
+                    ?? InvocationError(.triggerRegistrationFailed, text.withUnsafeBytes(Engine.malformedError))
+            }
+            engine.triggerResultReceived(id, from: worker, error: error)
         default:
             break
         }
     }
 
-    /// Logs that a message was ignored. Its content is a user's and stays out of the log.
-    func dropped(_ reason: String) {
+    /// Logs that a message was ignored. Its content is a user's and stays out of the log; `function` is the id it was about.
+    func dropped(_ reason: String, type: MessageType = .unknown, function: String? = nil) {
         engine.counters.messagesDropped &+= 1
-        engine.logger.debug("message dropped", metadata: ["worker": .string(worker.id.text), "reason": .string(reason)])
+        guard let leftOut = ignored.admit(.now()) else { return }
+        var metadata: Logger.Metadata = [
+            "worker": .string(worker.id.text), "name": .string(worker.displayName), "reason": .string(reason),
+        ]
+        if type != .unknown { metadata["message"] = "\(type)" }
+        if let function { metadata["id"] = .string(Engine.short(function)) }
+        if leftOut > 0 { metadata["left_out"] = "\(leftOut)" }
+        engine.logger.warning(.messageUndecodable, "a message was ignored", metadata: metadata)
     }
 
     static let pong = Array(#"{"type":"pong"}"#.utf8)

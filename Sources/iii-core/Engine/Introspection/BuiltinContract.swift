@@ -38,7 +38,11 @@ extension Engine {
         add("core::registry::watch", "Pushes added and removed function ids to `function_id`") { [self] call, worker in
             let prefixes = (call.input["prefixes"]?.array ?? []).compactMap(\.string)
             guard let function = call.input["function_id"]?.string else { return call.fail(.invalidArguments, "function_id is missing") }
-            announcements.watch(worker, function: FunctionKey(function), prefixes: prefixes)
+            do throws(InvocationError) {
+                announcements.watch(worker, function: try Self.callback(function, of: worker), prefixes: prefixes)
+            } catch {
+                return call.reply(.failure(error))
+            }
             let ids = registry.functions.all.map(\.key.id).filter { RegistryAnnouncements.matches($0, prefixes) }.sorted()
             call.succeed(["functions": .array(ids.map(JSONValue.string))])
         }
@@ -51,7 +55,11 @@ extension Engine {
             else {
                 return call.fail(.invalidArguments, "'prefix' (16 hex digits) and 'function_id' are needed")
             }
-            channels.announce(prefix: prefix, worker: worker, function: FunctionKey(function))
+            do throws(InvocationError) {
+                channels.announce(prefix: prefix, worker: worker, function: try Self.callback(function, of: worker))
+            } catch {
+                return call.reply(.failure(error))
+            }
             call.succeed([:])
         }
         add("core::channels::retire", "Nobody may open these any more") { [self] call, _ in
@@ -90,6 +98,11 @@ extension Engine {
         }
     }
 
+    /// The function that a built-in wants to be called back on: one of its own, or a public one.
+    private static func callback(_ id: String, of worker: Worker) throws(InvocationError) -> FunctionID {
+        worker.mayServePrivate(id) ? FunctionID(own: id) : try FunctionID(id)
+    }
+
     package func metricsSnapshot() -> JSONValue {
         guard case .object(var members) = counters.json else { return .null }
         members["workers"] = JSONValue(registry.workers.count)
@@ -119,7 +132,7 @@ extension Engine {
         eventLoop.execute { [self] in
             guard let worker = worker(of: builtin) else { return completion() }
             let input: JSONValue = ["deadline_ms": JSONValue(deadlineMilliseconds), "handover": .bool(isHandover)]
-            call(FunctionKey("builtin::\(builtin.name)::drain"), data: input.bytes, callee: worker) { _ in completion() }
+            call(FunctionID(own: "builtin::\(builtin.name)::drain"), data: input.bytes, callee: worker) { _ in completion() }
         }
     }
 
@@ -137,7 +150,7 @@ extension Engine {
         let late = LoopBoxed(finish)
         let timeout = eventLoop.scheduleTask(in: Self.yieldTimeout) { late.value() }
         for sibling in siblings {
-            call(FunctionKey("builtin::\(sibling.builtinName ?? "")::yield"), data: Array("{}".utf8), callee: sibling) { _ in
+            call(FunctionID(own: "builtin::\(sibling.builtinName ?? "")::yield"), data: Array("{}".utf8), callee: sibling) { _ in
                 if waiting > 1 { return waiting -= 1 }
                 timeout.cancel()
                 finish()
@@ -169,7 +182,7 @@ extension Engine {
             let late = LoopBoxed(answer)
             let timeout = eventLoop.scheduleTask(in: Self.reconfigurationTimeout) { late.value(nil) }
             let input: JSONValue = ["config": config]
-            call(FunctionKey("builtin::\(builtin.name)::configure"), data: input.bytes, callee: worker) { outcome in
+            call(FunctionID(own: "builtin::\(builtin.name)::configure"), data: input.bytes, callee: worker) { outcome in
                 timeout.cancel()
                 guard case .result(let bytes?) = outcome else { return answer(nil) }
                 answer(try? JSONValue(parsing: bytes))

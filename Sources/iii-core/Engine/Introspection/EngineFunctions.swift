@@ -202,7 +202,7 @@ extension Engine {
             if let version = call.caller?.metadata.sdkVersion, version >= (0, 21), call.caller?.isPrivileged == false {
                 return call.reply(.success(rows("triggers", visibleTypes(includeInternal).map { triggerTypeRow($0, .summary) })))
             }
-            let triggers = registry.triggers.allTriggers.filter { !$0.isRejected && (includeInternal || !isInternal($0.functionID)) }
+            let triggers = registry.triggers.allTriggers.filter { !$0.isRejected && (includeInternal || !isInternal($0.functionID.text)) }
             call.reply(.success(rows("triggers", triggers.map(triggerRow))))
         }
         add("engine::trigger-types::list", "Lists trigger types") { [self] call in
@@ -224,16 +224,16 @@ extension Engine {
             else { return }
             let includeInternal = input["include_internal"]?.bool ?? false
             let triggers = registry.triggers.allTriggers.filter { trigger in
-                if trigger.isRejected || (!includeInternal && isInternal(trigger.functionID)) { return false }
+                if trigger.isRejected || (!includeInternal && isInternal(trigger.functionID.text)) { return false }
                 if let type = input["trigger_type"]?.string, trigger.type != type { return false }
-                if let function = input["function_id"]?.string, trigger.functionID != function { return false }
+                if let function = input["function_id"]?.string, trigger.functionID.text != function { return false }
                 if let worker = input["worker"]?.string, workerName(trigger.owner).string != worker { return false }
                 if let search = input["search"]?.string?.lowercased(), !search.isEmpty {
                     return "\(trigger.id) \(trigger.type) \(trigger.functionID)".lowercased().contains(search)
                 }
                 return true
             }
-            let sorted = triggers.sorted { ($0.type, $0.functionID, $0.id) < ($1.type, $1.functionID, $1.id) }
+            let sorted = triggers.sorted { ($0.type, $0.functionID.text, $0.id) < ($1.type, $1.functionID.text, $1.id) }
             call.reply(.success(rows("registered_triggers", sorted.map(registeredTriggerRow))))
         }
         add("engine::registered-triggers::info", "Describes one trigger") { [self] call in
@@ -259,11 +259,19 @@ extension Engine {
             return call.fail(.invalidArguments, "'trigger_type' and 'function_id' are required strings")
         }
         let id = UUIDBits.random().text
-        let metadata = call.input["metadata"].flatMap { $0.isNull ? nil : $0.bytes }
-        let request = TriggerRequest(
-            id: id, type: type, functionID: function, config: (call.input["config"] ?? .null).bytes, metadata: metadata,
-            cost: RegistrationLedger.overhead + call.length)
-        if let error = registerTrigger(request, owner: nil, creator: call.caller) { return call.reply(.failure(error)) }
+        do throws(InvocationError) {
+            var request = TriggerRequest(
+                id: id, type: type, functionID: try FunctionID(function), cost: RegistrationLedger.overhead + call.length)
+            call.text.withUnsafeBytes { text in
+                let members = JSONMembers(text)
+                request.config = members?.raw("config") ?? request.config
+                request.metadata = members?.raw("metadata")
+            }
+            try registerTrigger(request, owner: nil, creator: call.caller)
+        } catch {
+            if let worker = call.caller { refused(id, worker, error.message) }
+            return call.fail(.triggerRegistrationFailed, error.message)
+        }
         guard let trigger = registry.triggers[trigger: id], case .provider = trigger.holder else {
             return call.succeed(["id": .string(id)])
         }

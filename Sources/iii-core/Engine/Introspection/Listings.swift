@@ -5,10 +5,10 @@ extension Engine {
     /// The owner as newer clients name it: its reported name, else its id.
     func workerName(_ worker: Worker?) -> JSONValue {
         guard let worker else { return "iii-engine" }
-        return .string(worker.metadata.name ?? worker.builtinName ?? worker.id.text)
+        return .string(worker.displayName)
     }
 
-    func isInternal(_ id: String) -> Bool { id.hasPrefix("engine::") || isPrivateFunction(id) }
+    func isInternal(_ id: String) -> Bool { id.hasPrefix("engine::") || FunctionID.isPrivate(id) }
 
     /// `schemas` are the names under which the two formats are listed.
     private func describe(_ record: FunctionRecord, schemas: (request: String, response: String)) -> JSONObjectText {
@@ -31,7 +31,7 @@ extension Engine {
     func functionDetail(_ record: FunctionRecord) -> [UInt8] {
         var row = describe(record, schemas: ("request_schema", "response_schema"))
         let bound = registry.triggers.allTriggers.filter {
-            $0.functionID == record.key.id && $0.namespace == record.key.namespace && !$0.isRejected
+            $0.functionID.text == record.key.id && $0.namespace == record.key.namespace && !$0.isRejected
         }
         row.set(
             "registered_triggers",
@@ -100,7 +100,7 @@ extension Engine {
         var row = JSONObjectText()
         row.set("id", .string(trigger.id))
         row.set("trigger_type", .string(trigger.type))
-        row.set("function_id", .string(trigger.functionID))
+        row.set("function_id", .string(trigger.functionID.text))
         row.set("config", raw: trigger.config)
         if let metadata = trigger.metadata { row.set("metadata", raw: metadata) }
         return row.finish()
@@ -115,7 +115,7 @@ extension Engine {
         var row = JSONObjectText()
         row.set("id", .string(trigger.id))
         row.set("trigger_type", .string(trigger.type))
-        row.set("function_id", .string(trigger.functionID))
+        row.set("function_id", .string(trigger.functionID.text))
         row.set("worker_name", workerName(trigger.owner))
         row.set("config", raw: trigger.config)
         row.set("config_summary", .string(compact.count > Self.summaryLength ? compact.prefix(Self.summaryLength) + "…" : compact))

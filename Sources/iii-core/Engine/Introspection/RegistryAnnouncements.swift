@@ -11,7 +11,7 @@ final class RegistryAnnouncements {
 
     private struct Watch {
         let worker: Worker
-        let function: FunctionKey
+        let function: FunctionID
         let prefixes: [String]
     }
 
@@ -86,7 +86,7 @@ final class RegistryAnnouncements {
 
     private func fire(_ type: String, raw payload: [UInt8]) {
         for trigger in engine.registry.triggers.triggers(ofType: type) {
-            engine.call(FunctionKey(trigger.functionID, namespace: trigger.namespace), data: payload, metadata: trigger.metadata)
+            engine.call(trigger.functionID, namespace: trigger.namespace, data: payload, metadata: trigger.metadata)
         }
     }
 
@@ -94,7 +94,7 @@ final class RegistryAnnouncements {
 
     /// Tells `function` of `worker` of every id added, removed or registered again (`changed`, left out when empty) under
     /// `prefixes` (none: all), until the worker leaves.
-    func watch(_ worker: Worker, function: FunctionKey, prefixes: [String]) {
+    func watch(_ worker: Worker, function: FunctionID, prefixes: [String]) {
         watches.removeAll { !$0.worker.isConnected || ($0.worker === worker && $0.function == function) }
         watches.append(Watch(worker: worker, function: function, prefixes: prefixes))
     }

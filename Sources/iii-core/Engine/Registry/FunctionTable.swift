@@ -51,13 +51,21 @@ package final class FunctionRecord {
     package let builtin: BuiltinFunction?
     /// Neither listed for nor callable by workers without a built-in's secret: the private contract's functions, on both sides.
     package let isPrivilegedOnly: Bool
+    /// Served by a built-in for the core alone: drains and reconfigurations are nobody else's business, not even another built-in's.
+    private let isForCoreOnly: Bool
     private var turn = 0
 
     fileprivate init(key: FunctionKey, builtin: BuiltinFunction? = nil) {
         self.key = key
         self.builtin = builtin
-        isPrivilegedOnly = builtin?.isPrivilegedOnly ?? key.id.hasPrefix("builtin::")
+        isForCoreOnly = builtin == nil && FunctionID.isPrivate(key.id)
+        isPrivilegedOnly = builtin?.isPrivilegedOnly ?? isForCoreOnly
         literal = JSONText.string(key.id)
+    }
+
+    /// Whether a connected worker's call may reach it.
+    package func isCallable(by caller: Worker) -> Bool {
+        !isPrivilegedOnly || (caller.isPrivileged && !isForCoreOnly)
     }
 
     /// The registration that listings show and that `latest` calls: the newest.

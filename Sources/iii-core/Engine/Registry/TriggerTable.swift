@@ -1,6 +1,9 @@
 import IIIProtocol
 
 /// A binding of a function to a kind of event (protocol.md §3.4). Raw members are JSON text, passed on verbatim.
+///
+/// A provider may refuse an update and keep what it had. So the record knows which binding the provider has accepted, and which
+/// updates wait for its word; what is listed is the newest of them, until the provider refuses it.
 package final class TriggerRecord {
     /// Who holds the binding now.
     package enum Holder {
@@ -15,31 +18,96 @@ package final class TriggerRecord {
 
     package let id: String
     package let type: String
-    package let functionID: String
-    package let namespace: String
-    package let config: [UInt8]
-    package let metadata: [UInt8]?
+    /// The binding in force.
+    package fileprivate(set) var request: TriggerRequest
     /// The worker whose end removes the binding; nil for durable ones made by `engine::register_trigger`.
-    package let owner: Worker?
+    package fileprivate(set) var owner: Worker?
     /// Who made a durable one, while it is there.
     package fileprivate(set) weak var creator: Worker?
-    /// Bytes it occupies in the ledger.
-    package let cost: Int
+    /// Bytes it is charged with in the ledger.
+    fileprivate var charged = 0
     /// Registration order: replays follow it.
     package let sequence: UInt64
     package fileprivate(set) var holder = Holder.parked
+    /// What the provider has accepted last; it falls back to this.
+    fileprivate var accepted: TriggerRequest?
+    /// Sent to the provider and not answered yet, oldest first: answers come in this order.
+    fileprivate var offered: [TriggerRequest] = []
+    /// Offers older than those, whose answers are still to come and decide nothing any more.
+    fileprivate var overdue = 0
+    /// Unanswered offers that are remembered. Providers of some SDKs never answer, which counts as acceptance.
+    private static let maximumOffers = 16
 
-    fileprivate init(_ request: TriggerRequest, owner: Worker?, creator: Worker?, sequence: UInt64) {
-        self.creator = creator
-        cost = request.cost
+    fileprivate init(_ request: TriggerRequest, sequence: UInt64) {
         id = request.id
         type = request.type
-        functionID = request.functionID
-        namespace = request.namespace
-        config = request.config
-        metadata = request.metadata
-        self.owner = owner
+        self.request = request
         self.sequence = sequence
+    }
+
+    package var functionID: FunctionID { request.functionID }
+    package var namespace: String { request.namespace }
+    package var config: [UInt8] { request.config }
+    package var metadata: [UInt8]? { request.metadata }
+
+    /// The binding goes to `provider`, as an update if that holds it already.
+    fileprivate func offer(to provider: Worker) {
+        if !isHeld(by: provider) { start(with: .provider(provider)) }
+        // What is only said again shares its text with what is there.
+        if let newest = offered.last ?? accepted, newest.isSame(as: request) { request = newest }
+        offered.append(request)
+        if offered.count > Self.maximumOffers {
+            accepted = offered.removeFirst()
+            overdue += 1
+        }
+    }
+
+    /// Nobody's answers count any more, or another one's from now on.
+    fileprivate func start(with holder: Holder) {
+        self.holder = holder
+        accepted = nil
+        offered = []
+        overdue = 0
+    }
+
+    fileprivate var isSettled: Bool { offered.isEmpty }
+
+    /// Bytes of all bindings it remembers; equal neighbours share theirs.
+    fileprivate var occupied: Int {
+        guard !offered.isEmpty else { return request.cost }
+        var bytes = 0
+        var last = accepted
+        if let last { bytes += last.cost }
+        for binding in offered {
+            if last.map({ !$0.isSame(as: binding) }) ?? true { bytes += binding.cost }
+            last = binding
+        }
+        return bytes
+    }
+
+    /// The provider has answered the oldest offer.
+    fileprivate func answered(isRefusal: Bool) -> TriggerTable.Answer {
+        if overdue > 0 {
+            overdue -= 1
+            return isRefusal ? .superseded(request) : .accepted
+        }
+        guard !offered.isEmpty else {
+            // It gives up what it had taken.
+            if isRefusal { start(with: .rejected) }
+            return isRefusal ? .refused(request) : .accepted
+        }
+        let binding = offered.removeFirst()
+        guard isRefusal else {
+            accepted = binding
+            return .accepted
+        }
+        guard offered.isEmpty else { return .superseded(binding) }
+        guard let accepted else {
+            start(with: .rejected)
+            return .refused(binding)
+        }
+        request = accepted
+        return .keptFormer(binding)
     }
 
     package var isParked: Bool { if case .parked = holder { true } else { false } }
@@ -55,7 +123,7 @@ package final class TriggerRecord {
 package struct TriggerRequest {
     package var id: String
     package var type: String
-    package var functionID: String
+    package var functionID: FunctionID
     package var namespace = FunctionKey.defaultNamespace
     package var config: [UInt8] = Array("null".utf8)
     package var metadata: [UInt8]?
@@ -63,7 +131,7 @@ package struct TriggerRequest {
     package var cost: Int
 
     package init(
-        id: String, type: String, functionID: String, namespace: String = FunctionKey.defaultNamespace,
+        id: String, type: String, functionID: FunctionID, namespace: String = FunctionKey.defaultNamespace,
         config: [UInt8] = Array("null".utf8),
         metadata: [UInt8]? = nil, cost: Int = 0
     ) {
@@ -74,6 +142,11 @@ package struct TriggerRequest {
         self.namespace = namespace
         self.config = config
         self.metadata = metadata
+    }
+
+    /// Whether it binds the same; the length of what was sent does not matter.
+    func isSame(as other: TriggerRequest) -> Bool {
+        functionID == other.functionID && namespace == other.namespace && config == other.config && metadata == other.metadata
     }
 }
 
@@ -110,7 +183,15 @@ package final class TriggerTypeRecord {
 /// What the engine must send after a change of the trigger tables, in this order.
 package enum TriggerEffect {
     case register(TriggerRecord, with: Worker)
-    case unregister(TriggerRecord, from: Worker)
+    case unregister(TriggerRecord, from: Worker, UnregistrationReason)
+}
+
+/// Why a provider loses a trigger: the `reason` of `unregistertrigger` frames, which durable providers act on.
+package enum UnregistrationReason: String {
+    /// Its registrant took it back, or made it one of another type.
+    case unregistered
+    /// Its registrant's connection ended, or another provider holds it from now on; the registrant still wants it.
+    case disconnected
 }
 
 /// Every trigger type and every trigger, with the parking and replay rules of protocol.md §3.3–§3.5. Pure: no I/O, no clock.
@@ -130,6 +211,17 @@ package struct TriggerTable {
         case durableLimitReached
         /// Its registrations, or those of all, occupy as many bytes as they may.
         case noRoom(RegistrationLedger.Limit)
+    }
+
+    /// What a provider's answer has decided. Refusals carry the binding that was refused.
+    package enum Answer {
+        case accepted
+        /// There is no binding any more, until another provider comes.
+        case refused(TriggerRequest)
+        /// An update was refused: the former binding is in force, here and at the provider.
+        case keptFormer(TriggerRequest)
+        /// A newer update is under way and decides.
+        case superseded(TriggerRequest)
     }
 
     private var types: [String: TriggerTypeRecord] = [:]
@@ -204,7 +296,7 @@ package struct TriggerTable {
                 if former === provider?.worker {
                     if !tellsHolders { continue }
                 } else if former.isConnected, provider?.worker?.isSibling(of: former) != true {
-                    effects.append(.unregister(trigger, from: former))
+                    effects.append(.unregister(trigger, from: former, .disconnected))
                 }
             }
             effects += hand(trigger, to: provider)
@@ -213,15 +305,16 @@ package struct TriggerTable {
     }
 
     private func hand(_ trigger: TriggerRecord, to provider: TriggerTypeRecord.Provider?) -> [TriggerEffect] {
+        defer { settle(trigger) }
         guard let provider else {
-            trigger.holder = .parked
+            trigger.start(with: .parked)
             return []
         }
         guard let worker = provider.worker else {
-            trigger.holder = .engine
+            trigger.start(with: .engine)
             return []
         }
-        trigger.holder = .provider(worker)
+        trigger.offer(to: worker)
         return [.register(trigger, with: worker)]
     }
 
@@ -239,25 +332,22 @@ package struct TriggerTable {
         }
         if owner == nil, former == nil, durableCount >= maximumDurable { return (.durableLimitReached, []) }
         let isSamePayer = former != nil && former?.owner === owner && owner != nil
-        let limit = ledger.objection(to: owner ?? creator, replacing: isSamePayer ? former?.cost ?? 0 : 0, with: request.cost)
-        if let limit { return (.noRoom(limit), []) }
-        var effects: [TriggerEffect] = []
-        if let former {
-            release(former)
-            former.owner?.triggerIDs.remove(former.id)
-            if former.type != request.type {
-                byType[former.type]?.remove(former.id)
-                effects += withdrawal(of: former)
-            }
-        }
+        let old = isSamePayer ? former?.charged ?? 0 : 0
+        let new = former.map { cost(of: request, replacing: $0) } ?? request.cost
+        if let limit = ledger.objection(to: owner ?? creator, replacing: old, with: new) { return (.noRoom(limit), []) }
+        var effects = former.flatMap { $0.type == request.type ? nil : erase($0, .unregistered) } ?? []
         // A replayed id keeps its place in the order.
-        let trigger = TriggerRecord(request, owner: owner, creator: creator, sequence: former?.sequence ?? nextSequence)
-        ledger.change(owner ?? creator, by: trigger.cost)
+        let trigger = triggers[request.id] ?? TriggerRecord(request, sequence: former?.sequence ?? nextSequence)
+        if triggers[request.id] != nil { release(trigger) }
+        if former == nil { nextSequence += 1 }
+        trigger.owner?.triggerIDs.remove(trigger.id)
+        trigger.request = request
+        trigger.owner = owner
+        trigger.creator = creator
         if owner == nil {
             durableCount += 1
             creator?.durableTriggers += 1
         }
-        if former == nil { nextSequence += 1 }
         triggers[trigger.id] = trigger
         byType[trigger.type, default: []].insert(trigger.id)
         owner?.triggerIDs.insert(trigger.id)
@@ -272,44 +362,62 @@ package struct TriggerTable {
     }
 
     /// Tells everybody who knows `trigger` to let go of it.
-    private func withdrawal(of trigger: TriggerRecord) -> [TriggerEffect] {
+    private func withdrawal(of trigger: TriggerRecord, _ reason: UnregistrationReason) -> [TriggerEffect] {
         guard case .provider(let holder) = trigger.holder else { return [] }
-        return ((holder.isConnected ? [holder] : []) + siblings(ofHolder: trigger)).map { .unregister(trigger, from: $0) }
+        return ((holder.isConnected ? [holder] : []) + siblings(ofHolder: trigger)).map { .unregister(trigger, from: $0, reason) }
     }
 
     /// Removes a trigger on behalf of its owner. Anyone else's request, or an unknown id, changes nothing.
     package mutating func unregister(_ id: String, from worker: Worker) -> [TriggerEffect] {
         guard let trigger = triggers[id], trigger.owner === worker else { return [] }
-        return erase(trigger)
+        return erase(trigger, .unregistered)
     }
 
     /// Removes a durable trigger (`engine::unregister_trigger`); nil when there is none with this id.
     package mutating func unregisterDurable(_ id: String) -> [TriggerEffect]? {
         guard let trigger = triggers[id], trigger.owner == nil else { return nil }
-        return erase(trigger)
+        return erase(trigger, .unregistered)
+    }
+
+    /// What `request` will occupy in place of `former`: while the provider may still refuse an update, both are kept. The same or
+    /// less is taken as it is, once all before it is answered.
+    private func cost(of request: TriggerRequest, replacing former: TriggerRecord) -> Int {
+        guard former.type == request.type, let provider = types[request.type]?.current?.worker, former.isHeld(by: provider) else {
+            return request.cost
+        }
+        if former.request.isSame(as: request) { return former.charged }
+        return former.isSettled && request.cost <= former.request.cost ? request.cost : former.charged + request.cost
+    }
+
+    /// Brings the ledger up to date with what `trigger` occupies now.
+    private func settle(_ trigger: TriggerRecord) {
+        let bytes = trigger.occupied
+        ledger.change(trigger.owner ?? trigger.creator, by: bytes - trigger.charged)
+        trigger.charged = bytes
     }
 
     private mutating func release(_ trigger: TriggerRecord) {
-        ledger.change(trigger.owner ?? trigger.creator, by: -trigger.cost)
+        ledger.change(trigger.owner ?? trigger.creator, by: -trigger.charged)
+        trigger.charged = 0
         guard trigger.owner == nil else { return }
         durableCount -= 1
         trigger.creator?.durableTriggers -= 1
     }
 
-    private mutating func erase(_ trigger: TriggerRecord) -> [TriggerEffect] {
+    private mutating func erase(_ trigger: TriggerRecord, _ reason: UnregistrationReason) -> [TriggerEffect] {
         release(trigger)
         triggers[trigger.id] = nil
         byType[trigger.type]?.remove(trigger.id)
         if byType[trigger.type]?.isEmpty == true { byType[trigger.type] = nil }
         trigger.owner?.triggerIDs.remove(trigger.id)
-        return withdrawal(of: trigger)
+        return withdrawal(of: trigger, reason)
     }
 
-    /// The provider that holds `id` refused it: it is parked until another one comes. Returns it, or nil if `worker` does not hold it.
-    package mutating func rejected(_ id: String, by worker: Worker) -> TriggerRecord? {
+    /// The provider of `id` has taken or refused what it was sent; nil if `worker` does not hold it, whose word counts for nothing.
+    package mutating func answered(_ id: String, by worker: Worker, isRefusal: Bool) -> Answer? {
         guard let trigger = triggers[id], trigger.isHeld(by: worker) else { return nil }
-        trigger.holder = .rejected
-        return trigger
+        defer { settle(trigger) }
+        return trigger.answered(isRefusal: isRefusal)
     }
 
     /// `worker` is gone: its triggers go, and the types it provided fall to older providers or are parked.
@@ -317,7 +425,7 @@ package struct TriggerTable {
         var effects: [TriggerEffect] = []
         for trigger in worker.triggerIDs.compactMap({ triggers[$0] }).sorted(by: { $0.sequence < $1.sequence })
         where trigger.owner === worker {
-            effects += erase(trigger)
+            effects += erase(trigger, .disconnected)
         }
         worker.triggerIDs.removeAll()
         for key in worker.triggerTypeIDs { effects += unregisterType(key.id, from: worker) }

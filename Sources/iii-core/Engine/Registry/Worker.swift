@@ -50,6 +50,13 @@ package final class Worker {
 
     package var builtinName: String? { builtin?.name }
     package var isPrivileged: Bool { builtin != nil }
+    /// What it calls itself, for messages.
+    package var displayName: String { metadata.name ?? builtinName ?? id.text }
+
+    /// Whether it is this built-in's part to serve `id`, one of the private contract: `builtin::<its name>::…`.
+    package func mayServePrivate(_ id: String) -> Bool {
+        builtinName.map { id.utf8.starts(with: "builtin::\($0)::".utf8) } ?? false
+    }
 
     /// Whether both are processes that the supervisor started for one entry, side by side while one takes over from the other.
     package func isSibling(of other: Worker) -> Bool {

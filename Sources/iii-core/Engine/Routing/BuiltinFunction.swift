@@ -6,8 +6,10 @@ package struct BuiltinCall {
     package let caller: Worker?
     /// The decoded payload; `null` and missing read as an empty object (protocol.md §5).
     package let input: JSONValue
-    /// Length of the payload's text, in bytes.
-    package let length: Int
+    /// The payload as it was sent, for what is passed on; empty when there was none.
+    package let text: [UInt8]
+    /// Length of that text, in bytes.
+    package var length: Int { text.count }
     /// Must be called exactly once, now or later, on the loop.
     package let reply: (Result<[UInt8]?, InvocationError>) -> Void
 

@@ -4,7 +4,7 @@ import IIITransport
 /// `action: enqueue` (protocol.md §4.3, §11.5): the payload goes to the function `engine::queue::enqueue` of the queue
 /// built-in, and the caller is answered when that has accepted it.
 extension Engine {
-    static let enqueueFunction = "engine::queue::enqueue"
+    static let enqueueFunction: FunctionID = "engine::queue::enqueue"
 
     func enqueue(
         from connection: WorkerConnection, _ callerID: UUIDBits?, queue: String, _ functionID: String, namespace: String?,
@@ -14,9 +14,16 @@ extension Engine {
         let caller = connection.worker
         let context = traceContext(bytes, envelope)
         let literal = JSONText.string(functionID)
-        let provider = FunctionKey(Self.enqueueFunction)
-        guard registry.functions.lookup(provider) != nil else {
-            if holdIfRestarting(Self.enqueueFunction, connection, bytes) { return }
+        // The queue calls the function later, with its own privileges.
+        if let objection = FunctionID.objection(to: functionID) {
+            counters.invocationsFailed &+= 1
+            if let callerID {
+                sendError(to: caller, callerID, function: literal, InvocationError(.enqueueError, objection), traceContext: context)
+            }
+            return
+        }
+        guard registry.functions.lookup(FunctionKey(Self.enqueueFunction.text)) != nil else {
+            if holdIfRestarting(Self.enqueueFunction.text, connection, bytes) { return }
             counters.invocationsFailed &+= 1
             if let callerID {
                 sendError(
@@ -34,7 +41,7 @@ extension Engine {
         input.set("traceparent", raw: envelope.traceparent.isPresent ? Array(envelope.traceparent.of(bytes)) : nil)
         input.set("baggage", raw: envelope.baggage.isPresent ? Array(envelope.baggage.of(bytes)) : nil)
         if let namespace { input.set("namespace", .string(namespace)) }
-        call(provider, data: input.finish(), feeder: caller) { [self] outcome in
+        call(Self.enqueueFunction, data: input.finish(), feeder: caller) { [self] outcome in
             guard let callerID else {
                 if case .failure = outcome { counters.invocationsFailed &+= 1 }
                 return

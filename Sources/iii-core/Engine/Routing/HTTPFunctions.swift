@@ -24,7 +24,9 @@ extension Engine {
 
     /// `core::http_functions::attach`: functions go to `worker` from now on. False when it cannot take any.
     func attachHTTPFunctions(_ worker: Worker) -> Bool {
-        guard let name = worker.builtinName, worker.functionIDs.contains(Self.registerFunction(of: name)) else { return false }
+        guard let name = worker.builtinName, worker.functionIDs.contains(FunctionKey(Self.registerFunction(of: name).text)) else {
+            return false
+        }
         logger.info("HTTP functions are provided", metadata: ["builtin": .string(name), "functions": "\(httpFunctions.count)"])
         perform(httpFunctions.attached(worker))
         return true
@@ -43,7 +45,7 @@ extension Engine {
                 offer(key, invocation, ticket, isReplay, to: provider)
             case .withdraw(let key, let provider):
                 let input: JSONValue = ["function_id": .string(key.id), "namespace": .string(key.namespace)]
-                call(FunctionKey("builtin::\(provider.builtinName ?? "")::unregister_function"), data: input.bytes)
+                call(FunctionID(own: "builtin::\(provider.builtinName ?? "")::unregister_function"), data: input.bytes)
             case .list(let key, let registration):
                 if !list(key, registration) { perform(httpFunctions.remove(key, of: registration.worker)) }
             case .unlist(let key, let worker):
@@ -87,7 +89,7 @@ extension Engine {
         }
     }
 
-    private static func registerFunction(of builtin: String) -> FunctionKey { FunctionKey("builtin::\(builtin)::register_function") }
+    private static func registerFunction(of builtin: String) -> FunctionID { FunctionID(own: "builtin::\(builtin)::register_function") }
 
     /// The host of a URL nobody has checked, for a log line: without user, password, path and query, and short.
     static func host(ofURL text: String) -> String {

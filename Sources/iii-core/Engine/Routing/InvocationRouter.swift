@@ -24,7 +24,7 @@ extension Engine {
             let literal = envelope.invocationID.of(bytes)
             guard literal.count > 2, literal[0] == UInt8(ascii: "\""),
                 let id = UUIDBits(ascii: UnsafeRawBufferPointer(rebasing: literal[1..<(literal.count &- 1)]))
-            else { return connection.dropped("field 'invocation_id' is not a UUID") }
+            else { return connection.dropped("field 'invocation_id' is not a UUID", type: .invokeFunction) }
             callerID = id
         }
         guard let functionID = FunctionIDBytes(literal: envelope.functionID, in: bytes) else {
@@ -60,7 +60,7 @@ extension Engine {
             namespace == nil && !functionID.isDecoded
             ? registry.functions.lookup(functionID.bytes)
             : registry.functions.lookup(FunctionKey(functionID.text, namespace: namespace ?? FunctionKey.defaultNamespace))
-        guard let record = found, !record.isPrivilegedOnly || caller.isPrivileged else {
+        guard let record = found, record.isCallable(by: caller) else {
             let id = functionID.text
             if !isRetry, holdIfRestarting(id, connection, bytes) { return }
             counters.invocationsFailed &+= 1
@@ -162,20 +162,27 @@ extension Engine {
     // MARK: Results
 
     func resultReceived(from connection: WorkerConnection, _ bytes: UnsafeRawBufferPointer, _ envelope: Envelope) {
-        guard envelope.invocationID.isPresent else { return connection.dropped("field 'invocation_id' is missing") }
+        guard envelope.invocationID.isPresent else {
+            return connection.dropped("field 'invocation_id' is missing", type: .invocationResult)
+        }
         let literal = envelope.invocationID.of(bytes)
         guard literal.count > 2, let id = UUIDBits(ascii: UnsafeRawBufferPointer(rebasing: literal[1..<(literal.count &- 1)])) else {
-            return connection.dropped("field 'invocation_id' is not a UUID")
+            return connection.dropped("field 'invocation_id' is not a UUID", type: .invocationResult)
         }
         // Only the worker a call was sent to can answer it: the record is its own.
-        if envelope.error.isPresent && connection.worker.invocations[id] != nil && !Self.isErrorBody(envelope.error.of(bytes)) {
-            return connection.dropped("field 'error' is not {\"code\":…,\"message\":…}")
-        }
         guard let pending = connection.worker.invocations.removeValue(forKey: id) else {
             counters.resultsUnmatched &+= 1
             return
         }
-        if envelope.error.isPresent { counters.invocationsFailed &+= 1 }
+        if envelope.error.isPresent {
+            guard Self.isErrorBody(envelope.error.of(bytes)) else {
+                let id = pending.function.key.id
+                connection.dropped("field 'error' is not {\"code\":…,\"message\":…}", type: .invocationResult, function: id)
+                let text = "Function \(id) answered with a malformed error: \(Self.malformedError(envelope.error.of(bytes)))"
+                return fail(pending, InvocationError(.invalidMessage, text))
+            }
+            counters.invocationsFailed &+= 1
+        }
         traceContextBytes &-= pending.traceContext.count
         switch pending.destination {
         case .caller(let caller, let callerID):
@@ -249,9 +256,13 @@ extension Engine {
 
     /// Fails a call whose callee is gone, at once (protocol.md §3.8).
     func stop(_ pending: PendingInvocation) {
+        fail(pending, InvocationError(.invocationStopped, "Invocation stopped"))
+    }
+
+    /// Ends a call, taken out of its callee's table, with an error of the core's own.
+    func fail(_ pending: PendingInvocation, _ error: InvocationError) {
         counters.invocationsFailed &+= 1
         traceContextBytes &-= pending.traceContext.count
-        let error = InvocationError(.invocationStopped, "Invocation stopped")
         switch pending.destination {
         case .caller(let caller, let id):
             caller.callsInFlight &-= 1
@@ -269,15 +280,16 @@ extension Engine {
     /// refused where the callee cannot keep up. With `callee` it is that worker's own registration that is called, also when a
     /// newer one serves everybody else.
     func call(
-        _ key: FunctionKey, data: [UInt8], metadata: [UInt8]? = nil, from caller: Worker? = nil, callee: Worker? = nil,
-        feeder: Worker? = nil,
+        _ function: FunctionID, namespace: String = FunctionKey.defaultNamespace, data: [UInt8], metadata: [UInt8]? = nil,
+        from caller: Worker? = nil, callee: Worker? = nil, feeder: Worker? = nil,
         completion: @escaping (CallOutcome) -> Void = { _ in }
     ) {
+        let key = FunctionKey(function.text, namespace: namespace)
         guard let record = registry.functions.lookup(key) else { return completion(.failure(notFound(key))) }
         if let builtin = record.builtin {
             let input = (try? JSONValue(parsing: data)) ?? .null
             return builtin.handler(
-                BuiltinCall(caller: caller, input: input.isNull ? [:] : input, length: data.count) { outcome in
+                BuiltinCall(caller: caller, input: input.isNull ? [:] : input, text: data) { outcome in
                     switch outcome {
                     case .success(let bytes): (bytes ?? []).withUnsafeBytes { completion(.result(bytes == nil ? nil : $0)) }
                     case .failure(let error): completion(.failure(error))
@@ -329,7 +341,8 @@ extension Engine {
             return sendError(
                 to: caller, callerID, function: record.literal, InvocationError(.payloadTooLarge, reason), traceContext: context)
         }
-        let input = envelope.data.isPresent ? (try? JSONValue(parsing: envelope.data.of(bytes))) ?? .null : .null
+        let text = envelope.data.isPresent ? Array(envelope.data.of(bytes)) : []
+        let input = text.isEmpty ? .null : (try? JSONValue(parsing: text)) ?? .null
         guard input.isNull || input.object != nil else {
             counters.invocationsFailed &+= 1
             if let callerID {
@@ -349,7 +362,7 @@ extension Engine {
         }
         caller.engineCalls += 1
         builtin.handler(
-            BuiltinCall(caller: caller, input: input.isNull ? [:] : input, length: Int(envelope.data.length)) { [self] outcome in
+            BuiltinCall(caller: caller, input: input.isNull ? [:] : input, text: text) { [self] outcome in
                 caller.engineCalls -= 1
                 guard let callerID else { return }
                 switch outcome {
@@ -390,7 +403,7 @@ extension Engine {
     }
 
     private func invalid(_ connection: WorkerConnection, _ callerID: UUIDBits?, _ reason: String) {
-        connection.dropped(reason)
+        connection.dropped(reason, type: .invokeFunction)
         guard let callerID else { return }
         sendError(
             to: connection.worker, callerID, function: Array(#""""#.utf8), InvocationError(.invalidMessage, "Invalid message: \(reason)"),
@@ -472,7 +485,7 @@ enum CallerStamp {
 
     /// Writes the object `data` with the caller's id as its last member; a value the client supplied is dropped.
     static func write(_ data: UnsafeRawBufferPointer, caller: [UInt8], to buffer: inout ByteBuffer) {
-        if containsKey(data) {
+        if containsKey(data) || containsEscapedLetter(data) {
             return writeReplacing(data, caller: caller, to: &buffer)
         }
         var end = data.count &- 1
@@ -491,6 +504,23 @@ enum CallerStamp {
             let start = UnsafeRawPointer(hit) - 1
             if end - start >= length, memcmp(start, key.utf8Start, length) == 0 { return true }
             from = UnsafeRawPointer(hit)
+        }
+        return false
+    }
+
+    /// Whether a letter or underscore is written as an escape (`\u0061`) anywhere in `data`: only then can the key hide. Encoders
+    /// do not write that; what they escape (quotes, controls, non-ASCII text) does not match.
+    private static func containsEscapedLetter(_ data: UnsafeRawBufferPointer) -> Bool {
+        var from = data.baseAddress.unsafelyUnwrapped
+        let end = from + data.count
+        while let hit = memchr(from, 0x5C, end - from) {
+            let escape = UnsafeRawPointer(hit)
+            // The scan has seen to it that something follows a backslash, and four digits a `u`.
+            if escape.load(fromByteOffset: 1, as: UInt8.self) == UInt8(ascii: "u") {
+                let digits = escape.loadUnaligned(fromByteOffset: 2, as: (UInt8, UInt8, UInt8).self)
+                if digits.0 == 0x30, digits.1 == 0x30, (0x35...0x37).contains(digits.2) { return true }
+            }
+            from = escape + 2
         }
         return false
     }

@@ -19,14 +19,14 @@ package struct ChildEnvironment: Sendable {
     /// Marks the place the spawn shim overwrites with the child's pid.
     package static let pidPlaceholder = String(repeating: " ", count: 20)
 
-    /// `KEY=value` strings, sorted. Descriptors: the listening socket first (3), then the lifeline.
+    /// `KEY=value` strings, sorted. Descriptors: the listening socket first (3), then the lifeline, then the secret.
     ///
     /// - Parameters:
     ///   - spawnID: marks everything that descends from this spawn, wherever it goes (`ProcessTable`).
-    ///   - token: the secret of this spawn; nil for commands of `iii-exec`.
+    ///   - hasSecret: a secret is passed on a descriptor; false for commands of `iii-exec`.
     ///   - listenerName: name of the socket passed as descriptor 3; nil when none is passed.
     package func variables(
-        for child: ChildSpecification, spawnID: String, token: String?, listenerName: String?, extra: [String: String] = [:]
+        for child: ChildSpecification, spawnID: String, hasSecret: Bool, listenerName: String?, extra: [String: String] = [:]
     ) -> [String] {
         var variables = inherited.filter { !Self.isWithheld($0.key) }
         variables.merge(child.entry.environment) { $1 }
@@ -38,8 +38,10 @@ package struct ChildEnvironment: Sendable {
         variables["III_SPAWN_ID"] = spawnID
         variables["III_ENGINE_PID"] = String(enginePID)
         variables["III_LIFELINE_FD"] = listenerName == nil ? "3" : "4"
-        if let token {
-            variables["III_BUILTIN_TOKEN"] = token
+        if hasSecret {
+            variables["III_BUILTIN_TOKEN_FD"] = listenerName == nil ? "4" : "5"
+            // A core dump is asked for by name, so it must be possible.
+            if child.entry.resources.coreBytes != 0 { variables["III_DEBUGGABLE"] = "1" }
             variables["III_BUILTIN_ROLE"] = child.role
             // The multiplexer stamps and names each line, so a built-in need not.
             variables["III_LOG_STREAM"] = logFormat.rawValue

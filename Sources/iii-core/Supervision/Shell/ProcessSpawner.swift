@@ -9,6 +9,8 @@ package struct SpawnRequest {
     package var directory: String?
     /// Become descriptors 3, 4, … of the child.
     package var passed: [Int32] = []
+    /// To be read once from one more descriptor, behind the passed ones.
+    package var secret: String?
     package var parentDeathSignal: Int32 = SIGTERM
     /// Kill the whole group when the last passed descriptor, the lifeline, ends: for programs that do not watch it.
     package var isGuarded = false
@@ -42,7 +44,19 @@ package enum ProcessSpawner {
             output.forEach { close($0) }
             throw SpawnError(description: "no pipe for its errors: \(text(cause))")
         }
+        var request = request
+        var secret: Int32 = -1
+        if let text = request.secret {
+            secret = Array(text.utf8).withUnsafeBytes { csup_secret($0.baseAddress, $0.count) }
+            guard secret >= 0 else {
+                let cause = errno
+                (output + errors).forEach { close($0) }
+                throw SpawnError(description: "no socket for its secret: \(self.text(cause))")
+            }
+            request.passed.append(secret)
+        }
         let result = start(request, output[1], errors[1])
+        if secret >= 0 { close(secret) }
         close(output[1])
         close(errors[1])
         guard result.error == 0 else {

@@ -54,8 +54,9 @@ extension SupervisorLoop {
             request.isGuarded = true
         }
         request.environment = environment.variables(
-            for: child, spawnID: spawnID, token: token, listenerName: socket == nil ? nil : child.listener?.name, extra: extra)
+            for: child, spawnID: spawnID, hasSecret: token != nil, listenerName: socket == nil ? nil : child.listener?.name, extra: extra)
         request.passed = [socket?.descriptor, lifeline[0]].compactMap { $0 }
+        request.secret = token
         let resources = child.entry.resources
         request.openFiles = resources.openFiles
         request.coreBytes = resources.coreBytes

@@ -13,7 +13,7 @@ package enum TriggerConfiguration: Sendable {
     /// Reads a binding. Throws the text that its worker is to see.
     package init(_ binding: TriggerBinding, generation: UInt64) throws(InvocationError) {
         guard let path = binding.config["api_path"]?.string else { throw Self.refusal("api_path is required for http triggers") }
-        let middleware = (binding.config["middleware_function_ids"]?.array ?? []).compactMap(\.string)
+        let middleware = try (binding.config["middleware_function_ids"]?.array ?? []).compactMap(\.string).map(Self.guardFunction)
         guard middleware.count <= Self.maximumMiddleware else {
             throw Self.refusal("middleware_function_ids has more than \(Self.maximumMiddleware) members")
         }
@@ -27,9 +27,14 @@ package enum TriggerConfiguration: Sendable {
         self = .route(
             Route(
                 triggerID: binding.id, method: method, pattern: pattern, functionID: binding.functionID,
-                condition: binding.config["condition_function_id"]?.string.map { FunctionID($0) },
-                middleware: middleware.map { FunctionID($0) }, metadata: binding.metadata, namespace: binding.namespace,
+                condition: try binding.config["condition_function_id"]?.string.map(Self.guardFunction),
+                middleware: middleware, metadata: binding.metadata, namespace: binding.namespace,
                 generation: generation))
+    }
+
+    /// Conditions and middleware are called with the gateway's privileges, which are not for users.
+    private static func guardFunction(_ id: String) throws(InvocationError) -> FunctionID {
+        do throws(InvocationError) { return try FunctionID(id) } catch { throw refusal(error.message) }
     }
 
     package static func refusal(_ message: String) -> InvocationError {

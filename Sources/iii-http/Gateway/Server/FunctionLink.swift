@@ -28,11 +28,6 @@ extension WorkerLink: FunctionLink {
         _ function: FunctionID, namespace: String?, traceparent: String?, baggage: String?, metadata: [UInt8]?,
         writeData: (inout ByteBuffer) -> Void, completion: @escaping (CallOutcome) -> Void
     ) -> UUIDBits? {
-        guard !function.isPrivate else {
-            // A condition or middleware that a trigger names: the gateway's privileges are not for users.
-            completion(.failure(InvocationError(.functionNotFound, "Function \(function.text) not found")))
-            return nil
-        }
         // No timeout of the link's own: the gateway's request timers cost a list operation instead of a heap search.
         return call(
             function, namespace: namespace, traceparent: traceparent, baggage: baggage, metadata: metadata, writeData: writeData,

@@ -40,8 +40,8 @@ final class GatewaySettings<Link: FunctionLink> {
         self.configuration = configuration
         writer = ResponseWriter(configuration, date: date, compressor: compressor)
         negotiates = configuration.compresses || configuration.makesEntityTags
-        globalMiddleware = configuration.globalMiddleware.map { FunctionID($0) }
-        notFoundFunction = configuration.notFoundFunction.map { FunctionID($0) }
+        globalMiddleware = configuration.globalMiddleware
+        notFoundFunction = configuration.notFoundFunction
         ownEndpoints = OwnEndpoints(healthPathPrefix: configuration.healthPathPrefix, openAPIPath: configuration.openAPIPath)
         requestIDName = Array((configuration.requestIDHeader ?? "").utf8)
         accessLog = AccessLog(
