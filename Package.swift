@@ -76,13 +76,15 @@ let package = Package(
             path: "Sources/iii-core/Supervision"),
         .target(
             name: "IIIEngine",
-            dependencies: ["IIIProtocol", "IIITransport", "IIICrypto", "IIITelemetry", nioCore, nioPosix, nioHTTP1, logging],
+            dependencies: [
+                "IIIProtocol", "IIIServer", "IIITLS", "IIITransport", "IIICrypto", "IIITelemetry", nioCore, nioPosix, nioHTTP1, logging,
+            ],
             path: "Sources/iii-core/Engine"),
         .executableTarget(
             name: "iii-core",
             dependencies: [
-                "IIIEngine", "IIISupervision", "IIIConfiguration", "IIITelemetry", "IIIWorker", "IIICrypto", "IIIProtocol", "IIIStorage",
-                "IIITransport", argumentParser, logging, nioCore, nioPosix,
+                "IIIEngine", "IIISupervision", "IIIConfiguration", "IIITelemetry", "IIIWorker", "IIICrypto", "IIIProtocol", "IIIServer",
+                "IIIStorage", "IIITLS", "IIITransport", argumentParser, logging, nioCore, nioPosix,
             ],
             path: "Sources/iii-core/Command"),
 
@@ -90,8 +92,8 @@ let package = Package(
         .target(
             name: "IIIHTTPGateway",
             dependencies: [
-                "IIIProtocol", "IIITransport", "IIIWorker", "IIICrypto", "IIITLS", "IIITelemetry", "CZlib", nioCore, nioPosix, nioHTTP1,
-                logging,
+                "IIIProtocol", "IIIServer", "IIITransport", "IIIWorker", "IIICrypto", "IIITLS", "IIITelemetry", "CZlib", nioCore, nioPosix,
+                nioHTTP1, logging,
             ],
             path: "Sources/iii-http/Gateway"),
         .target(
@@ -129,7 +131,9 @@ let package = Package(
         .executableTarget(name: "store-probe", dependencies: ["IIIStorage", "IIIProtocol", logging], path: "Tests/StorageProbe"),
         .testTarget(name: "StorageTests", dependencies: ["IIIStorage", "CSQLite", "IIIProtocol", logging], path: "Tests/StorageTests"),
         .testTarget(name: "RedisTests", dependencies: ["IIIRedis", nioPosix], path: "Tests/RedisTests"),
-        .testTarget(name: "ServerTests", dependencies: ["IIIServer", nioEmbedded, nioPosix], path: "Tests/ServerTests"),
+        .testTarget(
+            name: "ServerTests", dependencies: ["IIIServer", "IIITransport", nioHTTP1, nioPosix, logging],
+            path: "Tests/ServerTests"),
         .testTarget(name: "TelemetryTests", dependencies: ["IIITelemetry", metrics, tracing], path: "Tests/TelemetryTests"),
         .testTarget(name: "ArchitectureTests", path: "Tests/ArchitectureTests"),
     ],

@@ -18,13 +18,14 @@ import Testing
         "Shared/Redis": ["IIIProtocol", "IIICrypto", "IIITLS", "IIITelemetry"],
         "Shared/Server": ["IIIProtocol", "IIICrypto", "IIITLS", "IIITelemetry", "IIITransport"],
         "Shared/TestSupport": ["IIIProtocol", "IIITransport", "IIIWorker", "IIIEngine"],
-        "iii-core/Engine": ["IIIProtocol", "IIITransport", "IIICrypto", "IIITelemetry"],
+        "iii-core/Engine": ["IIIProtocol", "IIIServer", "IIITLS", "IIITransport", "IIICrypto", "IIITelemetry"],
         "iii-core/Supervision": ["IIIProtocol", "IIIConfiguration", "IIITelemetry"],
         "iii-core/Command": [
-            "IIIProtocol", "IIITransport", "IIICrypto", "IIITelemetry", "IIIConfiguration", "IIIWorker", "IIIEngine", "IIISupervision",
-            "IIIStorage",
+            "IIIProtocol", "IIIServer", "IIIStorage", "IIITLS", "IIITransport", "IIICrypto", "IIITelemetry", "IIIConfiguration",
+            "IIIWorker",
+            "IIIEngine", "IIISupervision",
         ],
-        "iii-http/Gateway": ["IIIProtocol", "IIITransport", "IIICrypto", "IIITLS", "IIITelemetry", "IIIWorker"],
+        "iii-http/Gateway": ["IIIProtocol", "IIIServer", "IIITransport", "IIICrypto", "IIITLS", "IIITelemetry", "IIIWorker"],
         "iii-http/Outbound": ["IIIProtocol", "IIICrypto", "IIITelemetry", "IIIWorker"],
         "iii-http/Command": ["IIIProtocol", "IIITelemetry", "IIIWorker", "IIIHTTPGateway", "IIIHTTPFunctions"],
     ]

@@ -63,7 +63,7 @@ import Testing
             inherited: [
                 "PATH": "/bin", "NOTIFY_SOCKET": "/x", "LISTEN_FDS": "2", "WATCHDOG_USEC": "1", "JOURNAL_STREAM": "1:2",
                 "III_BUILTIN_TOKEN": "old",
-            ], engineURL: "ws://e", enginePID: 7)
+            ], engine: EngineAddress(url: "ws://e", port: 1), enginePID: 7)
         let builtIn = environment.variables(for: plan.children[0], spawnID: "7/iii-http/1", hasSecret: true, listenerName: "http")
         #expect(
             builtIn == [

@@ -41,7 +41,7 @@ final class TestFleet: Sendable {
         let loaded = try EngineConfiguration.load(text: text, path: path, environment: environment, engineVersion: "1")
         let plan = try FleetPlan.make(configuration: loaded, lookup: lookup)
         var options = SupervisorOptions(
-            engineURL: "ws://127.0.0.1:1", enginePort: 1, version: "1.2.3", environment: environment, lookup: lookup,
+            engine: EngineAddress(url: "ws://127.0.0.1:1", port: 1), version: "1.2.3", environment: environment, lookup: lookup,
             activation: SocketActivation(environment: [:], pid: 0))
         options.configPath = path
         options.consoleDescriptor = setup.consoleDescriptor

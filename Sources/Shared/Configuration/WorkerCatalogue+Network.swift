@@ -8,8 +8,11 @@ extension WorkerCatalogue {
         "middleware_function_id": .init(.string),
         "rbac": .init(rbacSchema),
         "handshake_timeout_ms": .init(.milliseconds, default: 10000),
-        // Ours: limits of the listener and of what one worker may occupy.
+        // Ours: TLS, web pages that may connect, limits of the listener and of what one worker may occupy.
+        "tls": .init(tlsSchema),
+        "allowed_origins": .init(.list(origin), default: []),
         "max_connections": .init(.count, default: 10000),
+        "max_handshakes": .init(.integer(1...1_000_000), default: 1024),
         "max_message_bytes": .init(.bytes, default: 67_108_864),
         "max_frame_bytes": .init(.bytes, default: 67_108_864),
         "ping_interval_ms": .init(.milliseconds, default: 20000),
@@ -37,6 +40,13 @@ extension WorkerCatalogue {
         "telemetry_buffer_bytes": .init(.bytes, default: 4_194_304),
         "invocation_policy": .init(.choice(["latest", "round_robin", "least_pending"]), default: "latest"),
     ])
+
+    private static let origin: ConfigurationSchema = .checkedString(expected: "an origin such as https://app.example.com, or *") { text in
+        if text == "*" || text == "null" { return true }
+        let parts = text.split(separator: "/", omittingEmptySubsequences: false)
+        return parts.count == 3 && parts[0].hasSuffix(":") && parts[0].count > 1 && parts[1].isEmpty && !parts[2].isEmpty
+            && !parts[2].contains { $0 == " " || $0 == "?" || $0 == "#" || $0 == "*" || $0 == "@" }
+    }
 
     private static let rbacSchema: ConfigurationSchema = .object(
         [

@@ -9,6 +9,10 @@ public enum DiagnosticCode: String, Sendable, CaseIterable {
     case configurationSuspicious = "configuration_suspicious"
     case listensPublicly = "listens_publicly"
     case acceptFailed = "accept_failed"
+    case descriptorLimitLow = "descriptor_limit_low"
+    case descriptorsExhausted = "descriptors_exhausted"
+    case connectionLimitReached = "connection_limit_reached"
+    case originRefused = "origin_refused"
     case certificateUnusable = "certificate_unusable"
     case certificateSuspicious = "certificate_suspicious"
 

@@ -593,11 +593,11 @@ open class WebSocketConnection: ChannelInboundHandler, RemovableChannelHandler {
             let value = UInt16(payload[0]) << 8 | UInt16(payload[1])
             guard WebSocketFrameHeader.isLegalCloseCode(value), UTF8Validation.isValid(UnsafeRawBufferPointer(rebasing: payload[2...]))
             else {
-                return fail(.protocolError, .malformedClose)
+                return closeReceivedMalformed()
             }
             code = value
         } else if payload.count == 1 {
-            return fail(.protocolError, .malformedClose)
+            return closeReceivedMalformed()
         }
         peerCloseCode = code
         if phase == .open || phase == .draining {
@@ -606,6 +606,15 @@ open class WebSocketConnection: ChannelInboundHandler, RemovableChannelHandler {
         // Nothing counts behind it.
         if phase == .draining { return finish() }
         if phase == .open { sendClose(code, reason: "") }
+        flush()
+        context?.close(promise: nil)
+    }
+
+    /// The peer has said its last word, however badly: nothing is to be waited for.
+    private func closeReceivedMalformed() {
+        if phase == .open {
+            sendClose(WebSocketCloseCode.protocolError.rawValue, reason: WebSocketFrameHeader.StaticReason.malformedClose.rawValue)
+        }
         flush()
         context?.close(promise: nil)
     }

@@ -116,7 +116,7 @@ final class Assembly: @unchecked Sendable {
         var inherited = environment
         if inherited["III_LOG_LEVEL"] == nil { inherited["III_LOG_LEVEL"] = plan.configuration.logLevel }
         var options = SupervisorOptions(
-            engineURL: listeners.engineAddress.url, enginePort: listeners.engineAddress.port, version: engineVersion,
+            engine: listeners.engineAddress, version: engineVersion,
             environment: inherited, lookup: lookup, activation: activation)
         options.configPath = configPath
         options.only = only

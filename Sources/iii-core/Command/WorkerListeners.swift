@@ -1,38 +1,47 @@
 import Glibc
 import IIIConfiguration
+import IIICrypto
 import IIIEngine
 import IIIProtocol
+import IIIServer
 import IIISupervision
+import IIITLS
 import IIIWorker
 import Logging
-import NIOConcurrencyHelpers
 import NIOCore
 
-/// The engine's listeners, one per `iii-worker-manager` entry, and their change on a reload (protocol.md §7.1).
+/// The engine's listeners: one per `iii-worker-manager` entry, with their change on a reload (protocol.md §7.1), and one on
+/// loopback for the processes that the core starts, which no setting of the others touches (decisions.md row 70).
 ///
 /// Used from the main thread at start and from the supervisor's thread afterwards, which is the same one.
 final class WorkerListeners: @unchecked Sendable {
     private struct Listener {
         var entry: WorkerEntry
         var settings: ListenerSettings
-        var channel: any Channel
+        var server: WebSocketServer
     }
 
     private let engine: Engine
     private var listeners: [String: Listener] = [:]
+    private var children: (url: String, settings: ListenerSettings)?
+    /// Begins the path of user processes on the children's listener.
+    private let secret = SecureBytes.hex(SecureBytes.random(count: 32))
 
     init(engine: Engine) { self.engine = engine }
 
-    /// Where the first entry really listens, as its children dial it.
+    /// Where the first entry really listens, and what children dial.
     private(set) var engineAddress = EngineAddress(url: "ws://127.0.0.1:49134", port: 49134)
 
     /// Opens every entry. `inherited` is a socket systemd passed, for the first.
     func open(_ entries: [WorkerEntry], inherited: CInt?) throws {
         if let problem = EngineConfiguration.unenforcedRules(of: entries).first { throw ConfigurationError(problem.message) }
+        let certificates = try entries.map(Self.certificate)
         for (index, entry) in entries.enumerated() {
             let socket = try socket(of: entry, inherited: index == 0 ? inherited : nil)
-            if index == 0 { engineAddress = Self.dialled(socket) }
-            try serve(entry, socket)
+            try serve(entry, socket, certificates[index])
+            guard index == 0 else { continue }
+            try serveChildren(entry)
+            engineAddress = address(of: entry, socket)
         }
     }
 
@@ -40,6 +49,15 @@ final class WorkerListeners: @unchecked Sendable {
     func apply(_ entries: [WorkerEntry]) -> String? {
         if let problem = EngineConfiguration.unenforcedRules(of: entries).first { return problem.message }
         let wanted = Dictionary(entries.map { ($0.id, $0) }, uniquingKeysWith: { _, last in last })
+        var certificates: [String: TLSServerContext] = [:]
+        do {
+            for entry in entries
+            where Self.tls(of: entry) != nil && Self.tls(of: entry) != listeners[entry.id].flatMap({ Self.tls(of: $0.entry) }) {
+                certificates[entry.id] = try Self.certificate(entry)
+            }
+        } catch {
+            return "\(error)"
+        }
         // Bind everything new first: if one address is taken, the old listeners stay as they are.
         var bound: [(WorkerEntry, ListeningSocket)] = []
         var closed: [Listener] = []
@@ -48,62 +66,110 @@ final class WorkerListeners: @unchecked Sendable {
             if let old, Self.address(old.entry) == Self.address(entry) { continue }
             // `127.0.0.1` and `0.0.0.0` cannot hold one port together.
             if let old, old.entry.address?.port == entry.address?.port {
-                try? old.channel.close().wait()
+                try? engine.close(old.server).wait()
                 closed.append(old)
             }
             do {
                 bound.append((entry, try socket(of: entry, inherited: nil)))
+                if certificates[entry.id] == nil { certificates[entry.id] = try Self.certificate(entry) }
             } catch {
                 for (_, socket) in bound { close(socket.descriptor) }
-                for listener in closed { try? serve(listener.entry, socket(of: listener.entry, inherited: nil)) }
+                for listener in closed {
+                    try? serve(listener.entry, socket(of: listener.entry, inherited: nil), Self.certificate(listener.entry))
+                }
                 return "\(entry.id): \(error)"
             }
         }
-        if let (entry, socket) = bound.first, entry.id == entries.first?.id { engineAddress = Self.dialled(socket) }
         for (id, old) in listeners where wanted[id].map({ Self.address($0) != Self.address(old.entry) }) ?? true {
-            old.channel.close(promise: nil)
+            engine.close(old.server)
             listeners[id] = nil
-        }
-        for (entry, socket) in bound {
-            do { try serve(entry, socket) } catch { return "\(entry.id): \(error)" }
         }
         for (id, listener) in listeners {
             guard let entry = wanted[id] else { continue }
             listeners[id]?.entry = entry
             listener.settings.replace(with: EngineOptions(config: entry.effectiveConfig), on: engine.eventLoop)
+            if Self.tls(of: entry) != Self.tls(of: listener.entry) {
+                listener.settings.replace(tls: certificates[id], on: engine.eventLoop)
+            }
         }
-        if let first = entries.first {
-            let options = EngineOptions(config: first.effectiveConfig)
-            engine.eventLoop.execute { [engine] in engine.optionsChanged(options) }
+        for (entry, socket) in bound {
+            do { try serve(entry, socket, certificates[entry.id]) } catch { return "\(entry.id): \(error)" }
         }
+        guard let first = entries.first else { return nil }
+        let options = EngineOptions(config: first.effectiveConfig)
+        engine.eventLoop.execute { [engine] in engine.optionsChanged(options) }
+        children?.settings.replace(with: options, on: engine.eventLoop)
+        if let listener = listeners[first.id] { engineAddress = address(of: first, listener.server) }
         return nil
     }
 
-    /// A wildcard address is reached over loopback.
-    private static func dialled(_ socket: ListeningSocket) -> EngineAddress {
-        let host =
-            switch socket.host {
-            case "0.0.0.0", "": "127.0.0.1"
-            case "::", "[::]": "[::1]"
-            case let host where host.contains(":") && !host.hasPrefix("["): "[\(host)]"
-            default: socket.host
-            }
-        let port = socket.actualPort ?? socket.port
-        return EngineAddress(url: "ws://\(host):\(port)", port: port)
-    }
+    // MARK: Addresses
 
     private static func address(_ entry: WorkerEntry) -> String { entry.address.map { "\($0.host):\($0.port)" } ?? "" }
 
-    private func socket(of entry: WorkerEntry, inherited: CInt?) throws -> ListeningSocket {
+    private func address(of entry: WorkerEntry, _ socket: ListeningSocket) -> EngineAddress {
+        address(of: entry, port: socket.actualPort ?? socket.port)
+    }
+
+    private func address(of entry: WorkerEntry, _ server: WebSocketServer) -> EngineAddress {
+        address(of: entry, port: server.localAddress?.port ?? entry.address?.port ?? 49134)
+    }
+
+    /// A wildcard address is reached over loopback. User processes whose libraries may not trust the certificate, or have none of
+    /// their own, go by the children's listener.
+    private func address(of entry: WorkerEntry, port: Int) -> EngineAddress {
+        let host =
+            switch entry.address?.host ?? "127.0.0.1" {
+            case "0.0.0.0", "": "127.0.0.1"
+            case "::", "[::]": "[::1]"
+            case let host where host.contains(":") && !host.hasPrefix("["): "[\(host)]"
+            case let host: host
+            }
+        let hasTLS = Self.tls(of: entry) != nil
+        return EngineAddress(
+            url: "\(hasTLS ? "wss" : "ws")://\(host):\(port)", userURL: hasTLS ? children.map { "\($0.url)/\(secret)" } : nil,
+            builtinURL: children?.url, port: port)
+    }
+
+    // MARK: Opening
+
+    private static func tls(of entry: WorkerEntry) -> JSONValue? {
+        entry.effectiveConfig["tls"].flatMap { $0.isNull ? nil : $0 }
+    }
+
+    private static func certificate(_ entry: WorkerEntry) throws(ConfigurationError) -> TLSServerContext? {
+        do throws(TLSFailure) {
+            guard let settings = try TLSServerSettings(config: tls(of: entry)) else { return nil }
+            return try TLSServerContext(settings, environment: ServerTLS.environment)
+        } catch {
+            throw ConfigurationError("\(entry.id).config.\(error)")
+        }
+    }
+
+    private func socket(of entry: WorkerEntry, inherited: CInt?) throws(ListenError) -> ListeningSocket {
         let address = entry.address ?? ("127.0.0.1", 49134)
         if let inherited { return ListeningSocket(descriptor: inherited, host: address.host, port: address.port) }
         return try ListeningSocket.bind(host: address.host, port: address.port)
     }
 
-    private func serve(_ entry: WorkerEntry, _ socket: ListeningSocket) throws {
+    private func serve(_ entry: WorkerEntry, _ socket: ListeningSocket, _ certificate: TLSServerContext?) throws {
+        let settings = ListenerSettings(EngineOptions(config: entry.effectiveConfig), tls: certificate)
+        let server = try engine.serve(socket: socket.descriptor, settings: settings).wait()
+        listeners[entry.id] = Listener(entry: entry, settings: settings, server: server)
+        engine.logger.info(
+            "workers connect to \(socket.host):\(socket.actualPort ?? socket.port)",
+            metadata: ["entry": .string(entry.id), "tls": .string(certificate == nil ? "off" : "on")])
+    }
+
+    /// A free port of 127.0.0.1, or of ::1 where there is no IPv4.
+    private func serveChildren(_ entry: WorkerEntry) throws {
+        let socket: ListeningSocket
+        do { socket = try ListeningSocket.bind(host: "127.0.0.1", port: 0) } catch {
+            socket = try ListeningSocket.bind(host: "::1", port: 0)
+        }
         let settings = ListenerSettings(EngineOptions(config: entry.effectiveConfig))
-        let channel = try engine.serve(socket: socket.descriptor, settings: settings).wait()
-        listeners[entry.id] = Listener(entry: entry, settings: settings, channel: channel)
-        engine.logger.info("workers connect to \(socket.host):\(socket.actualPort ?? socket.port)", metadata: ["entry": .string(entry.id)])
+        _ = try engine.serve(socket: socket.descriptor, settings: settings, audience: .children(secret: secret)).wait()
+        let host = socket.host.contains(":") ? "[\(socket.host)]" : socket.host
+        children = ("ws://\(host):\(socket.actualPort ?? socket.port)", settings)
     }
 }

@@ -1,5 +1,6 @@
 import Glibc
 import IIIProtocol
+import IIIServer
 import IIITelemetry
 import IIITransport
 import Logging
@@ -76,8 +77,10 @@ package final class Engine: @unchecked Sendable {
     /// Functions that a worker has taken over from others within the last second: the first, and how many.
     private var movedFunctions: [UUIDBits: (first: FunctionKey, count: Int)] = [:]
     private var isDraining = false
-    private var listeners: [any Channel] = []
-    private lazy var housekeeping = Housekeeping(engine: self)
+    var listeners: [WebSocketServer] = []
+    /// What listeners did that are closed.
+    var closedListeners = ServerCounters()
+    private(set) lazy var housekeeping = Housekeeping(engine: self)
     private var generator = SystemRandomNumberGenerator()
     private var invocationPrefix: UInt64
     private var invocationCount: UInt64 = 0
@@ -114,19 +117,6 @@ package final class Engine: @unchecked Sendable {
 
     // MARK: Listening
 
-    /// Serves workers on a bound, listening socket, which the engine then owns. `settings` are the limits of this entry.
-    /// May be called from any thread.
-    package func serve(socket: CInt, settings: ListenerSettings) -> EventLoopFuture<any Channel> {
-        WebSocketListener.serve(
-            socket: socket, on: eventLoop, handshakeTimeout: { settings.options.handshakeTimeout },
-            decide: { [self] request in admit(request, settings.options) }
-        ).map { [self] channel in
-            housekeeping.start()
-            listeners.append(channel)
-            return channel
-        }
-    }
-
     /// New settings of the first listener, whose limits of workers and calls hold for the whole engine.
     package func optionsChanged(_ new: EngineOptions) {
         options = new
@@ -151,20 +141,21 @@ package final class Engine: @unchecked Sendable {
         if config == nil { held.forget(builtin: name) }
     }
 
-    private func admit(_ request: UpgradeRequest, _ listener: EngineOptions) -> UpgradeDecision {
-        let isChannel = request.path.hasPrefix("/ws/channels/")
-        guard isChannel || request.path == "/" || request.path == "/otel" else { return .refuse(.notFound, body: "") }
+    func admit(_ request: UpgradeRequest, _ listener: EngineOptions) -> UpgradeDecision {
+        let isChannel = request.path.hasPrefix(Self.channelPath)
+        guard Self.isServed(request.path) else { return .refuse(.notFound, body: "") }
         guard !isDraining else { return .refuse(.serviceUnavailable, body: "the engine is shutting down\n") }
         if isChannel { return channels.decide(request, limits: listener.webSocket) }
-        guard connections.count + telemetryConnections.count < listener.maximumConnections else {
-            counters.connectionsRefused += 1
-            return .refuse(.serviceUnavailable, body: "the engine has \(listener.maximumConnections) connections (max_connections)\n")
-        }
         var builtin: BuiltinSecrets.Bearer?
         if let secret = request.headers.first(name: "x-iii-builtin-token") {
             guard var owner = secrets.owner(of: secret) else { return .refuse(.forbidden, body: "unknown x-iii-builtin-token\n") }
             if owner.name.isEmpty { owner.name = request.headers.first(name: "x-iii-builtin-name") ?? "builtin" }
             builtin = owner
+        }
+        // A built-in must find its way back however many workers there are.
+        guard builtin != nil || connections.count + telemetryConnections.count < listener.maximumConnections else {
+            counters.connectionsRefused += 1
+            return .refuse(.serviceUnavailable, body: "the engine has \(listener.maximumConnections) connections (max_connections)\n")
         }
         counters.connectionsAccepted += 1
         let address = request.remoteAddress?.ipAddress
@@ -404,24 +395,12 @@ package final class Engine: @unchecked Sendable {
     /// Closes listeners and tells every worker to come back (1012), so that no SDK takes it for a clean end (protocol.md §1.6).
     package func shutDown() {
         isDraining = true
-        for listener in listeners { listener.close(promise: nil) }
+        for listener in listeners { listener.close() }
         listeners = []
         housekeeping.stop()
         channels.shutDown()
         let sockets: [WebSocketConnection] = Array(connections.values) + Array(telemetryConnections.values)
         for connection in sockets { connection.close(.serviceRestart, reason: "engine is shutting down") }
-    }
-}
-
-/// The limits of one listener, replaceable while it serves. Confined to the engine's loop.
-package final class ListenerSettings: @unchecked Sendable {
-    private(set) var options: EngineOptions
-
-    package init(_ options: EngineOptions) { self.options = options }
-
-    /// For connections that come from now on. May be called from any thread.
-    package func replace(with options: EngineOptions, on eventLoop: any EventLoop) {
-        eventLoop.execute { self.options = options }
     }
 }
 

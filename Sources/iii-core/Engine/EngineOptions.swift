@@ -7,6 +7,10 @@ import NIOCore
 package struct EngineOptions: Sendable {
     /// Connections at a time; further upgrades are answered 503. Default 10 000.
     package var maximumConnections = 10_000
+    /// Connections of one listener that have not finished their handshake; further ones wait. Default 1 024.
+    package var maximumHandshakes = 1024
+    /// Web pages that may connect besides those of this host (`OriginPolicy`).
+    package var allowedOrigins: [String] = []
     /// `handshake_timeout_ms`. Default 10 s.
     package var handshakeTimeout = TimeAmount.seconds(10)
     /// The engine pings a peer from which nothing came for this long. Default 20 s.
@@ -71,6 +75,8 @@ package struct EngineOptions: Sendable {
             if let value = config[key]?.integer { target = .milliseconds(value) }
         }
         integer("max_connections", &maximumConnections)
+        integer("max_handshakes", &maximumHandshakes)
+        allowedOrigins = config["allowed_origins"]?.array?.compactMap(\.string) ?? []
         milliseconds("handshake_timeout_ms", &handshakeTimeout)
         milliseconds("ping_interval_ms", &pingInterval)
         milliseconds("silence_timeout_ms", &silenceTimeout)

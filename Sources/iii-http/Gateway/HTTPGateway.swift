@@ -1,4 +1,5 @@
 import IIIProtocol
+import IIIServer
 import IIITLS
 import IIIWorker
 import Logging
@@ -17,7 +18,7 @@ public final class HTTPGateway: CoreWorker {
     private let context: CoreWorkerContext
     private var configuration: Configuration
     private let publisher: OpenAPIPublisher
-    private var listener: (any Channel)?
+    private var listener: Server?
     /// A newer process accepts in its place.
     private var hasYielded = false
     private var areRoutesReplayed = false
@@ -42,7 +43,7 @@ public final class HTTPGateway: CoreWorker {
     public static func configuration(from json: JSONValue) throws -> Configuration {
         do {
             let values = try HTTPConfiguration(json: json)
-            return Configuration(values: values, tls: try values.tls.map { try TLSServerContext($0, environment: ListenerTLS.environment) })
+            return Configuration(values: values, tls: try values.tls.map { try TLSServerContext($0, environment: ServerTLS.environment) })
         } catch let error as HTTPConfigurationError {
             throw ConfigurationError(error.message)
         } catch let error as TLSFailure {
@@ -121,9 +122,7 @@ public final class HTTPGateway: CoreWorker {
 
     public func startServing() {
         guard let listener, !hasYielded, !core.isDraining else { return }
-        listener.setOption(.autoRead, value: true).whenFailure { [logger = context.logger] error in
-            logger.error("cannot accept connections", metadata: ["error": "\(error)"])
-        }
+        listener.startAccepting()
     }
 
     public func stopServing(completion: @escaping () -> Void) {
@@ -134,7 +133,7 @@ public final class HTTPGateway: CoreWorker {
     }
 
     public func drain(deadline: NIODeadline, completion: @escaping () -> Void) {
-        listener?.close(promise: nil)
+        listener?.close()
         let latest = min(deadline, .now() + configuration.values.shutdownGrace)
         core.drain(deadline: latest, completion: completion)
     }
@@ -224,15 +223,15 @@ public final class HTTPGateway: CoreWorker {
         HTTPListener.open(core, inherited: InheritedSockets.current().descriptor(named: "http")).whenComplete { result in
             let gateway = bound.value
             switch result {
-            case .success(let channel): gateway.bound(channel)
+            case .success(let server): gateway.bound(server)
             case .failure(let error): gateway.context.fail(HTTPListener.message(for: error, gateway.configuration.values))
             }
         }
     }
 
-    private func bound(_ channel: any Channel) {
-        listener = channel
-        let port = channel.localAddress?.port ?? configuration.values.port
+    private func bound(_ server: Server) {
+        listener = server
+        let port = server.localAddress?.port ?? configuration.values.port
         context.logger.info("API listening on address: \(configuration.values.host):\(port)")
         announceIfReady()
     }

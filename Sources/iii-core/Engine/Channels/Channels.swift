@@ -1,5 +1,6 @@
 import IIICrypto
 import IIIProtocol
+import IIIServer
 import IIITransport
 import Logging
 import NIOCore
@@ -151,7 +152,7 @@ final class Channels {
 
     /// Decides on an upgrade request for `/ws/channels/{id}` (protocol.md §6.2).
     func decide(_ request: UpgradeRequest, limits: WebSocketLimits) -> UpgradeDecision {
-        let id = String(request.path.dropFirst("/ws/channels/".count))
+        let id = String(request.path.dropFirst(Engine.channelPath.count))
         var key: String?
         var direction: ChannelRef.Direction?
         // Other members are somebody else's (0.25 clients keep their base URL's query).

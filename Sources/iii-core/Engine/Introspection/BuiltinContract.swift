@@ -105,6 +105,7 @@ extension Engine {
 
     package func metricsSnapshot() -> JSONValue {
         guard case .object(var members) = counters.json else { return .null }
+        members.merge(listenerMetrics) { $1 }
         members["workers"] = JSONValue(registry.workers.count)
         members["functions"] = JSONValue(registry.functions.all.count)
         members["http_functions"] = JSONValue(httpFunctions.count)

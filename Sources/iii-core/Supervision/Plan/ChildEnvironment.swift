@@ -4,14 +4,14 @@ import IIITelemetry
 package struct ChildEnvironment: Sendable {
     /// What the core was started with.
     package var inherited: [String: String]
-    package var engineURL: String
+    package var engine: EngineAddress
     package var enginePID: Int32
     /// How built-ins write their log, so that records keep their fields on a JSON console.
     package var logFormat: LogFormat
 
-    package init(inherited: [String: String], engineURL: String, enginePID: Int32, logFormat: LogFormat = .text) {
+    package init(inherited: [String: String], engine: EngineAddress, enginePID: Int32, logFormat: LogFormat = .text) {
         self.inherited = inherited
-        self.engineURL = engineURL
+        self.engine = engine
         self.enginePID = enginePID
         self.logFormat = logFormat
     }
@@ -31,8 +31,9 @@ package struct ChildEnvironment: Sendable {
         var variables = inherited.filter { !Self.isWithheld($0.key) }
         variables.merge(child.entry.environment) { $1 }
         variables.merge(extra) { $1 }
-        variables["III_URL"] = engineURL
-        variables["III_ENGINE_URL"] = engineURL
+        let url = (hasSecret ? engine.builtinURL : engine.userURL) ?? engine.url
+        variables["III_URL"] = url
+        variables["III_ENGINE_URL"] = url
         // Not `III_WORKER_NAME`: SDKs in the user's programs take that for a name of their own.
         variables["III_ENTRY_NAME"] = child.name
         variables["III_SPAWN_ID"] = spawnID

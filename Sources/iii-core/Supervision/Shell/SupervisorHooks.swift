@@ -86,22 +86,27 @@ package enum LiveChange: Sendable, Equatable {
 
 /// Where workers of this machine connect to the engine.
 package struct EngineAddress: Sendable, Equatable {
-    /// `ws://127.0.0.1:49134`
+    /// What people are told: `ws://127.0.0.1:49134`, or `wss://…`.
     package var url: String
+    /// What user processes get as `III_URL`, where that differs. It may hold a secret.
+    package var userURL: String?
+    /// What built-ins get: a listener that no setting of a public one touches.
+    package var builtinURL: String?
     /// Also the name of the control socket.
     package var port: Int
 
-    package init(url: String, port: Int) {
+    package init(url: String, userURL: String? = nil, builtinURL: String? = nil, port: Int) {
         self.url = url
+        self.userURL = userURL
+        self.builtinURL = builtinURL
         self.port = port
     }
 }
 
 /// How one supervisor runs.
 package struct SupervisorOptions: Sendable {
-    /// What children are told to connect to, `ws://127.0.0.1:49134`.
-    package var engineURL: String
-    package var enginePort: Int
+    /// What children are told to connect to.
+    package var engine: EngineAddress
     package var version: String
     /// Watched and read again on reload; nil for the default configuration.
     package var configPath: String?
@@ -127,11 +132,10 @@ package struct SupervisorOptions: Sendable {
     package var startedAt = MonotonicClock.now
 
     package init(
-        engineURL: String, enginePort: Int, version: String, environment: [String: String], lookup: ExecutableLookup,
+        engine: EngineAddress, version: String, environment: [String: String], lookup: ExecutableLookup,
         activation: SocketActivation
     ) {
-        self.engineURL = engineURL
-        self.enginePort = enginePort
+        self.engine = engine
         self.version = version
         self.environment = environment
         self.lookup = lookup

@@ -86,10 +86,10 @@ extension SupervisorLoop {
         for warning in new.configuration.warnings { logs.log(4, "\(new.configuration.path ?? "configuration"): \(warning)") }
         let now = MonotonicClock.now
         let wanted = Set(new.children.map(\.name))
-        if managersDiffer { engineMoved(except: diff.changed, now) }
+        let restartsAll = managersDiffer && engineMoved(except: diff.changed, now)
         for child in new.children where diff.changed.contains(child.name) {
             // After a move of the engine everybody has to start anew anyway.
-            if !managersDiffer, canApplyLive(child) { offer(child) } else { change(child, now) }
+            if !restartsAll, canApplyLive(child) { offer(child) } else { change(child, now) }
         }
         for name in fleet.names where !wanted.contains(name) { execute(fleet.remove(name, now: now)) }
         for child in new.children where slots[child.name] == nil { admit(child) }
@@ -97,22 +97,26 @@ extension SupervisorLoop {
         execute(fleet.start(now: now))
     }
 
-    /// Built-ins follow the engine to its new address; user processes keep their connection and learn of it at their next start.
-    private func engineMoved(except changed: [String], _ now: Duration) {
-        guard let address = hooks.engineAddress(), address != EngineAddress(url: environment.engineURL, port: enginePort) else { return }
+    /// Built-ins follow the engine to its new address, unless they have a listener of their own; user processes keep their connection
+    /// and learn of it at their next start. Returns whether built-ins had to follow.
+    private func engineMoved(except changed: [String], _ now: Duration) -> Bool {
+        let old = environment.engine
+        guard let address = hooks.engineAddress(), address != old else { return false }
         logs.log(6, "reload: workers connect to \(address.url) from now on")
-        environment.engineURL = address.url
+        environment.engine = address
         enginePort = address.port
         do throws(SupervisorError) {
             try control?.move(to: ControlSocketPath.path(port: address.port, environment: options.environment))
         } catch {
             logs.log(3, "reload: commands still reach this engine under its old port: \(error)")
         }
+        guard address.builtinURL == nil || address.builtinURL != old.builtinURL else { return false }
         for child in plan.children where child.isPrivileged && !changed.contains(child.name) {
             // One that is just stopping stays stopped, or dials the new address by itself.
             guard let state = fleet.children[child.name]?.state, [.starting, .ready, .degraded].contains(state) else { continue }
             execute(fleet.handle(child.name, .restart("the engine has another address"), now: now))
         }
+        return true
     }
 
     func change(_ child: ChildSpecification, _ now: Duration) {

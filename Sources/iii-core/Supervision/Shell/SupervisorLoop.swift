@@ -50,8 +50,8 @@ final class SupervisorLoop: @unchecked Sendable {
         console = options.consoleDescriptor.map { ConsoleWriter(descriptor: $0) }
         logs = LogMultiplexer(console: console, style: options.logStyle, pid: getpid())
         environment = ChildEnvironment(
-            inherited: options.environment, engineURL: options.engineURL, enginePID: getpid(), logFormat: options.logStyle.format)
-        enginePort = options.enginePort
+            inherited: options.environment, engine: options.engine, enginePID: getpid(), logFormat: options.logStyle.format)
+        enginePort = options.engine.port
         signalPolicy = SignalPolicy(isOnTerminal: options.isOnTerminal)
         standIn = StandIn(loop: loop)
         fleet = FleetMachine(seed: UInt64(truncatingIfNeeded: LogTimestamp.nowNanoseconds()))

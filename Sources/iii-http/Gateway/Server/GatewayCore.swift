@@ -1,5 +1,6 @@
 import IIICrypto
 import IIIProtocol
+import IIIServer
 import IIIWorker
 import Logging
 import NIOCore
@@ -18,7 +19,7 @@ final class GatewayCore<Link: FunctionLink> {
     let logger: Logger
     var references: ChannelRefMint
     let date = HTTPDate()
-    let tls: ListenerTLS
+    let tls: ServerTLS
     var routes = RouteTable()
     /// Whether the core has told all routes of this link session; readiness waits for it.
     var areRoutesComplete = false
@@ -48,7 +49,7 @@ final class GatewayCore<Link: FunctionLink> {
         self.eventLoop = eventLoop
         self.logger = logger
         self.writeLine = writeLine
-        tls = ListenerTLS(eventLoop: eventLoop, logger: logger)
+        tls = ServerTLS(eventLoop: eventLoop, logger: logger)
         references = ChannelRefMint(key: channelKey)
         let compressor = configuration.compresses ? GzipCompressor() : nil
         self.compressor = compressor

@@ -1,19 +1,20 @@
 import Glibc
 import IIITLS
+import IIITelemetry
 import Logging
 import NIOCore
 
-/// TLS of the gateway's listener: follows the configuration and the files it names, without a restart.
+/// TLS of one listener: follows the configuration and the files it names, without a restart.
 ///
 /// The files are looked at every `lookInterval` (2 s). Changed ones are read once they have stood still for one look, so that a
 /// certificate is not read while its key is still being written. Connections keep the certificate they began with; an unusable
 /// new one changes nothing and is reported once. Looking and reading happen on the event loop: a few small files on a
-/// local disk. Confined to the gateway's event loop.
-final class ListenerTLS {
-    static let lookInterval = TimeAmount.seconds(2)
+/// local disk. Confined to the listener's event loop.
+package final class ServerTLS {
+    package static let lookInterval = TimeAmount.seconds(2)
 
     /// For connections that are accepted from now on; nil = plain HTTP.
-    private(set) var endpoint: TLSEndpoint?
+    package private(set) var endpoint: TLSEndpoint?
     private let eventLoop: any EventLoop
     private let logger: Logger
     private var looks: RepeatedTask?
@@ -22,15 +23,16 @@ final class ListenerTLS {
     /// Could not be used.
     private var refused: TLSFileStamps?
 
-    init(eventLoop: any EventLoop, logger: Logger) {
+    package init(eventLoop: any EventLoop, logger: Logger) {
         self.eventLoop = eventLoop
         self.logger = logger
     }
 
-    static func environment(_ name: String) -> String? { getenv(name).map { String(cString: $0) } }
+    /// Where passwords of keys come from.
+    package static func environment(_ name: String) -> String? { getenv(name).map { String(cString: $0) } }
 
     /// Serves with `context` from now on; nil = without TLS.
-    func apply(_ context: TLSServerContext?, handshakeTimeout: TimeAmount) {
+    package func apply(_ context: TLSServerContext?, handshakeTimeout: TimeAmount) {
         candidate = nil
         refused = nil
         guard let context else {
@@ -52,8 +54,14 @@ final class ListenerTLS {
         }
     }
 
+    /// Ends the looking; connections keep what they have.
+    package func stop() {
+        looks?.cancel()
+        looks = nil
+    }
+
     /// Reads the files again if they have changed.
-    func look() {
+    package func look() {
         guard let endpoint else { return }
         let now = TLSFileStamps(endpoint.context.settings)
         guard now != endpoint.context.stamps, now != refused else {
@@ -72,13 +80,15 @@ final class ListenerTLS {
             announce(fresh)
         } catch {
             refused = now
-            logger.error("the changed TLS files cannot be used; the old certificate stays in force", metadata: ["error": "\(error)"])
+            logger.error(
+                .certificateUnusable, "the changed TLS files cannot be used; the old certificate stays in force",
+                metadata: ["error": "\(error)"])
         }
     }
 
     private func announce(_ context: TLSServerContext) {
         let settings = context.settings
-        for warning in context.warnings { logger.warning("\(warning)") }
+        for warning in context.warnings { logger.warning(.certificateSuspicious, "\(warning)") }
         logger.info(
             "TLS certificate loaded",
             metadata: [

@@ -1,6 +1,0 @@
-import Testing
-
-@testable import IIIServer
-
-@Suite struct ServerTests {
-}
