@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 BIN := .build/release
 
-.PHONY: help up build test test-swift test-conformance test-sdk soak bench format lint clean-cache
+.PHONY: help up build test test-swift test-conformance test-sdk soak bench bench-stores format lint clean-cache
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -43,6 +43,11 @@ bench: ## measure against the named peers and print the table of docs/benchmarks
 	swift build -c release --static-swift-stdlib --product iii-load
 	.cache/venv/bin/python benchmarks/run.py
 	.cache/venv/bin/python benchmarks/streams.py
+
+bench-stores: ## measure the embedded store beside the bare C library, and the Redis client beside redis-benchmark
+	@scripts/install-packages build test bench
+	benchmarks/stores/run
+	benchmarks/stores/run-redis
 
 format: ## format all Swift sources
 	swift format -i -r Package.swift Sources Tests examples benchmarks

@@ -18,6 +18,7 @@ let package = Package(
     products: [
         .library(name: "IIIWorker", targets: ["IIIWorker"]),
         .library(name: "IIIStorage", targets: ["IIIStorage"]),
+        .library(name: "IIIRedis", targets: ["IIIRedis"]),
         .library(name: "IIITestSupport", targets: ["IIITestSupport"]),
         .executable(name: "iii-core", targets: ["iii-core"]),
         .executable(name: "iii-http", targets: ["iii-http"]),
@@ -106,6 +107,7 @@ let package = Package(
 
         // Examples and benchmarks
         .executableTarget(name: "hello-worker", dependencies: ["IIIWorker"], path: "examples/hello", exclude: ["config.yaml"]),
+        .executableTarget(name: "redis-bench", dependencies: ["IIIRedis", nioCore, nioPosix], path: "benchmarks/stores/redis"),
         .executableTarget(
             name: "iii-load", dependencies: ["IIIProtocol", "IIITransport", nioCore, nioPosix, argumentParser], path: "benchmarks/load"),
 
@@ -130,7 +132,8 @@ let package = Package(
             path: "Tests/HTTPFunctionsTests"),
         .executableTarget(name: "store-probe", dependencies: ["IIIStorage", "IIIProtocol", logging], path: "Tests/StorageProbe"),
         .testTarget(name: "StorageTests", dependencies: ["IIIStorage", "CSQLite", "IIIProtocol", logging], path: "Tests/StorageTests"),
-        .testTarget(name: "RedisTests", dependencies: ["IIIRedis", nioPosix], path: "Tests/RedisTests"),
+        .testTarget(
+            name: "RedisTests", dependencies: ["IIIRedis", "IIIProtocol", "IIITestSupport", nioCore, nioPosix], path: "Tests/RedisTests"),
         .testTarget(
             name: "ServerTests", dependencies: ["IIIServer", "IIITransport", nioHTTP1, nioPosix, logging],
             path: "Tests/ServerTests"),

@@ -179,6 +179,15 @@ def settle(seconds: float):
     time.sleep(seconds)
 
 
+def slow_route(fleet: Fleet) -> Wire:
+    """A worker whose function behind `GET /slow` the test answers itself."""
+    worker = fleet.connect()
+    worker.register("slow::one")
+    worker.register_trigger("http", "slow::one", config={"api_path": "/slow", "http_method": "GET"})
+    wait_for(lambda: "GET /slow" in fleet.output(), "the route is there")
+    return worker
+
+
 @contextlib.contextmanager
 def prepared(directory: pathlib.Path, **options):
     """A fleet that the test starts itself; whatever happens, nothing of it is left."""

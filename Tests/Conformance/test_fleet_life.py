@@ -28,6 +28,7 @@ from processes import (
     running,
     script,
     serving,
+    slow_route,
     wait_for_http,
 )
 from wire import BIN, alive, free_port, wait_for
@@ -125,10 +126,7 @@ def test_restarts_of_iii_http_cost_no_client_anything(tmp_path):
 
 def test_a_request_in_flight_ends_in_its_own_time_beside_the_successor(tmp_path):
     with running(tmp_path, http={}) as fleet:
-        worker = fleet.connect()
-        worker.register("slow::one")
-        worker.register_trigger("http", "slow::one", config={"api_path": "/slow", "http_method": "GET"})
-        wait_for(lambda: "GET /slow" in fleet.output(), "the route is there")
+        worker = slow_route(fleet)
         before = fleet.pid_of("iii-http")
         with concurrent.futures.ThreadPoolExecutor() as pool:
             answer = pool.submit(exchange, fleet.http_port, "/slow", 40)
@@ -149,10 +147,7 @@ def test_a_request_in_flight_ends_in_its_own_time_beside_the_successor(tmp_path)
 
 def test_a_stop_ends_predecessors_too(tmp_path):
     with running(tmp_path, http={}) as fleet:
-        worker = fleet.connect()
-        worker.register("slow::one")
-        worker.register_trigger("http", "slow::one", config={"api_path": "/slow", "http_method": "GET"})
-        wait_for(lambda: "GET /slow" in fleet.output(), "the route is there")
+        worker = slow_route(fleet)
         with concurrent.futures.ThreadPoolExecutor() as pool:
             answer = pool.submit(exchange, fleet.http_port, "/slow", 40)
             worker.expect("invokefunction")
@@ -169,10 +164,7 @@ def test_handover_timeout_bounds_the_predecessor(tmp_path):
     port = free_port()
     entry = {"name": "iii-http", "handover_timeout_ms": 300, "stop_timeout_ms": 500, "config": {"port": port}}
     with running(tmp_path, workers=[entry]) as fleet:
-        worker = fleet.connect()
-        worker.register("slow::one")
-        worker.register_trigger("http", "slow::one", config={"api_path": "/slow", "http_method": "GET"})
-        wait_for(lambda: "GET /slow" in fleet.output(), "the route is there")
+        worker = slow_route(fleet)
         before = fleet.pid_of("iii-http")
         with concurrent.futures.ThreadPoolExecutor() as pool:
             answer = pool.submit(exchange, port, "/slow", 40)

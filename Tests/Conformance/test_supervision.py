@@ -27,6 +27,7 @@ from processes import (
     running,
     script,
     serving,
+    slow_route,
     wait_for_http,
 )
 from wire import BIN, alive, free_port, wait_for
@@ -128,10 +129,7 @@ def test_killed_iii_http_is_back_and_costs_only_what_it_does(tmp_path):
 
 def test_user_worker_that_dies_gives_callers_an_error_at_once(tmp_path):
     with running(tmp_path, http={}) as fleet:
-        worker = fleet.connect()
-        worker.register("slow::one")
-        worker.register_trigger("http", "slow::one", config={"api_path": "/slow", "http_method": "GET"})
-        wait_for(lambda: "GET /slow" in fleet.output(), "the route is there")
+        worker = slow_route(fleet)
         answers = []
         thread = threading.Thread(target=lambda: answers.append(requests.get(f"{fleet.http_url}/slow", timeout=20).status_code))
         thread.start()
@@ -288,10 +286,7 @@ def test_core_that_cannot_start_leaves_nothing(tmp_path):
 @contextlib.contextmanager
 def request_in_flight(fleet):
     """A request whose function has been called and has not answered; yields (worker, call, answers, thread)."""
-    worker = fleet.connect()
-    worker.register("slow::one")
-    worker.register_trigger("http", "slow::one", config={"api_path": "/slow", "http_method": "GET"})
-    wait_for(lambda: "GET /slow" in fleet.output(), "the route is there")
+    worker = slow_route(fleet)
     answers = []
 
     def get():

@@ -24,33 +24,3 @@ import Testing
         #expect(log.removeFunction("f") == nil && log.removeTrigger("t") == nil && log.replay.isEmpty)
     }
 }
-
-@Suite struct ReconnectBackoffTests {
-    @Test func doublesToTheMaximumWithJitter() {
-        var backoff = ReconnectBackoff(first: .seconds(1), maximum: .seconds(30))
-        var generator = SystemRandomNumberGenerator()
-        for expected in [1.0, 2, 4, 8, 16, 30, 30, 30] {
-            let delay = Double(backoff.next(using: &generator).nanoseconds) / 1e9
-            #expect(delay >= expected * 0.7 - 0.001 && delay <= expected * 1.3 + 0.001)
-        }
-        for _ in 0..<200 { _ = backoff.next(using: &generator) }
-        backoff.reset()
-        #expect(backoff.next(using: &generator) <= .milliseconds(1300))
-    }
-}
-
-@Suite struct WebSocketURLTests {
-    @Test(arguments: [
-        ("ws://localhost:49134", "localhost", 49134, "/"), ("ws://h", "h", 80, "/"), ("ws://h:1/a?b=c", "h", 1, "/a?b=c"),
-        ("ws://h?b", "h", 80, "/?b"),
-        ("ws://[::1]:7", "::1", 7, "/"), ("ws://[::1]", "::1", 80, "/"),
-    ])
-    func reads(_ text: String, _ host: String, _ port: Int, _ target: String) throws {
-        #expect(try WebSocketURL(text) == WebSocketURL(host: host, port: port, target: target))
-    }
-
-    @Test(arguments: ["", "http://x", "wss://x", "ws://", "ws://:1", "ws://h:0", "ws://h:99999", "ws://h:x"])
-    func refuses(_ text: String) {
-        #expect(throws: WebSocketURL.Invalid.self) { try WebSocketURL(text) }
-    }
-}

@@ -6,8 +6,10 @@
 #include <openssl/hmac.h>
 #include <openssl/pem.h>
 #include <openssl/rand.h>
+#include <openssl/sha.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
+#include <openssl/x509v3.h>
 #include <string.h>
 
 // Macros and callbacks of libssl as functions that Swift can see.
@@ -71,6 +73,34 @@ static inline SSL_CTX *iii_tls_server_context(int minimum_version)
     SSL_CTX_free(context);
     return NULL;
 }
+
+// A client's context: TLS 1.2 and 1.3, the server's certificate verified. `authorities`: PEM file, NULL = the system's.
+// NULL when libssl refuses any of it; the error queue says why.
+static inline SSL_CTX *iii_tls_client_context(const char *authorities)
+{
+    SSL_CTX *context = SSL_CTX_new(TLS_client_method());
+    if (!context) return NULL;
+    SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
+    SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
+    SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL);
+    if (SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION) == 1
+        && (authorities ? SSL_CTX_load_verify_file(context, authorities) : SSL_CTX_set_default_verify_paths(context)) == 1)
+        return context;
+    SSL_CTX_free(context);
+    return NULL;
+}
+
+// The certificate must be for `host`, a name or an address; a name is also sent (SNI).
+static inline int iii_tls_expect_host(SSL *connection, const char *host)
+{
+    X509_VERIFY_PARAM *rules = SSL_get0_param(connection);
+    X509_VERIFY_PARAM_set_hostflags(rules, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+    if (X509_VERIFY_PARAM_set1_ip_asc(rules, host) == 1) return 1;
+    ERR_clear_error();
+    return SSL_set1_host(connection, host);
+}
+
+static inline int iii_tls_name_host(SSL *connection, const char *host) { return (int)SSL_set_tlsext_host_name(connection, host); }
 
 // Every client must show a certificate that one of `authorities` has signed. Takes `authorities` over.
 static inline void iii_tls_require_client_certificate(SSL_CTX *context, STACK_OF(X509_NAME) *authorities)

@@ -27,8 +27,9 @@ enum Quarantine {
             FROM \(name) WHERE rowid = \(row);
             DELETE FROM \(name) WHERE rowid = \(row)
             """)
-        connection.hasQuarantined = true
-        return connection.changes > 0
+        guard connection.changes > 0 else { return false }
+        connection.quarantined.insert("row \(row) of \(table): \(reason)")
+        return true
     }
 
     private static func quoted(_ name: String) -> String { "\"" + name.doubling("\"") + "\"" }

@@ -8,8 +8,8 @@ final class SQLiteConnection {
     private var statements: [ObjectIdentifier: Prepared] = [:]
     /// Statements that changed something and succeeded, counted since the connection was opened.
     private(set) var completedWrites = 0
-    /// Rows have been put into quarantine since somebody has last counted.
-    var hasQuarantined = false
+    /// Rows that have been put into quarantine since somebody has last looked, as texts for the log.
+    var quarantined: Set<String> = []
 
     /// Most statements kept prepared; far above what one built-in has.
     private static let maximumStatements = 512

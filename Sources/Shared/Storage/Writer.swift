@@ -177,7 +177,7 @@ final class Writer: @unchecked Sendable {
         previousFrames = count
         mayHaveFreePages = true
         if count > 0 { watermark.committed(frames: count) }
-        if connection.hasQuarantined { countQuarantine() }
+        if !connection.quarantined.isEmpty { countQuarantine() }
     }
 
     private func answer(_ batch: ArraySlice<PendingWrite>, commits: Int, isUncommitted: Bool = false) {
@@ -326,7 +326,14 @@ final class Writer: @unchecked Sendable {
 
     private func countQuarantine() {
         let count = (try? connection.first(Quarantine.count, { _ in }) { $0.int(0) }) ?? 0
-        connection.hasQuarantined = false
+        if !connection.quarantined.isEmpty {
+            logger.error(
+                "store: damaged rows are in quarantine (table iii_quarantine)",
+                metadata: [
+                    "path": "\(connection.path)", "count": "\(count)", "rows": "\(connection.quarantined.sorted().joined(separator: "; "))",
+                ])
+            connection.quarantined = []
+        }
         mailbox.withLock { $0.numbers.quarantinedRows = count }
     }
 

@@ -35,6 +35,26 @@ package final class TLSSession {
         try self.init(taking: connection)
     }
 
+    /// The client's side towards `host`. Its name is verified against the certificate unless `verifiesHost` is false.
+    package convenience init(client context: TLSClientContext, host: String, verifiesHost: Bool = true) throws(TLSFailure) {
+        guard let connection = SSL_new(context.pointer) else { throw TLSFailure(OpenSSLErrors.drain() ?? "OpenSSL is out of memory") }
+        SSL_set_connect_state(connection)
+        // An address is no name to ask for (RFC 6066 §3).
+        let isAddress = host.contains(":") || host.allSatisfy { $0.isNumber || $0 == "." }
+        let isNamed = isAddress || iii_tls_name_host(connection, host) == 1
+        guard isNamed, !verifiesHost || iii_tls_expect_host(connection, host) == 1 else {
+            SSL_free(connection)
+            throw TLSFailure("'\(host)' cannot be the name of a TLS server: \(OpenSSLErrors.drain() ?? "unknown reason")")
+        }
+        try self.init(taking: connection)
+    }
+
+    /// Why the peer's certificate is not accepted; nil if it is, or has not been seen.
+    package var verificationFailure: String? {
+        let result = SSL_get_verify_result(connection)
+        return result == Int(X509_V_OK) ? nil : String(cString: X509_verify_cert_error_string(result))
+    }
+
     /// Takes over an `SSL` that knows whether it accepts or connects.
     init(taking connection: OpaquePointer) throws(TLSFailure) {
         self.connection = connection

@@ -61,7 +61,8 @@ public final class WorkerLink: @unchecked Sendable {
         self.eventLoop = eventLoop
         self.logger = logger
         coalescer = WriteCoalescer(eventLoop: eventLoop)
-        backoff = ReconnectBackoff(first: options.reconnectDelay, maximum: options.maximumReconnectDelay)
+        backoff = ReconnectBackoff(
+            first: .nanoseconds(options.reconnectDelay.nanoseconds), maximum: .nanoseconds(options.maximumReconnectDelay.nanoseconds))
     }
 
     public var isConnected: Bool { connection?.phase == .open }
@@ -90,7 +91,7 @@ public final class WorkerLink: @unchecked Sendable {
     private func scheduleReconnect() {
         guard !isStopped else { return }
         let bound = NIOLoopBound(self, eventLoop: eventLoop)
-        eventLoop.scheduleTask(in: backoff.next(using: &generator)) { bound.value.start() }
+        eventLoop.scheduleTask(in: TimeAmount(backoff.next(using: &generator))) { bound.value.start() }
     }
 
     func connectionOpened() {
