@@ -9,29 +9,31 @@ import Testing
     static let allowed: [String: Set<String>] = [
         "Shared/Protocol": [],
         "Shared/Crypto": [],
-        "Shared/TLS": [],
+        "Shared/Settings": ["IIIProtocol"],
+        "Shared/TLS": ["IIISettings"],
         "Shared/Telemetry": ["IIIProtocol"],
-        "Shared/Configuration": ["IIIProtocol"],
+        "Shared/Configuration": ["IIIProtocol", "IIISettings"],
         "Shared/Transport": ["IIIProtocol", "IIICrypto", "IIITelemetry"],
         "Shared/WorkerSession": ["IIIProtocol", "IIITelemetry", "IIITransport"],
         "Shared/Storage": ["IIIProtocol", "IIITelemetry"],
         "Shared/Redis": ["IIIProtocol", "IIICrypto", "IIITLS", "IIITelemetry"],
         "Shared/Server": ["IIIProtocol", "IIICrypto", "IIITLS", "IIITelemetry", "IIITransport"],
         "Shared/TestSupport": ["IIIProtocol", "IIITransport", "IIIWorker", "IIIEngine"],
-        "iii-core/Engine": ["IIIProtocol", "IIITransport", "IIICrypto", "IIITelemetry"],
-        "iii-core/Supervision": ["IIIProtocol", "IIIConfiguration", "IIITelemetry"],
+        "iii-core/Engine": ["IIIProtocol", "IIISettings", "IIITransport", "IIICrypto", "IIITelemetry"],
+        "iii-core/Supervision": ["IIIProtocol", "IIISettings", "IIIConfiguration", "IIITelemetry"],
         "iii-core/Command": [
-            "IIIProtocol", "IIITransport", "IIICrypto", "IIITelemetry", "IIIConfiguration", "IIIWorker", "IIIEngine", "IIISupervision",
-            "IIIStorage",
+            "IIIProtocol", "IIITransport", "IIICrypto", "IIITelemetry", "IIIConfiguration", "IIISettings", "IIIWorker", "IIIEngine",
+            "IIISupervision", "IIIStorage",
         ],
-        "iii-http/Gateway": ["IIIProtocol", "IIITransport", "IIICrypto", "IIITLS", "IIITelemetry", "IIIWorker"],
-        "iii-http/Outbound": ["IIIProtocol", "IIICrypto", "IIITelemetry", "IIIWorker"],
+        "iii-http/Gateway": ["IIIProtocol", "IIISettings", "IIITransport", "IIICrypto", "IIITLS", "IIITelemetry", "IIIWorker"],
+        "iii-http/Outbound": ["IIIProtocol", "IIISettings", "IIICrypto", "IIITelemetry", "IIIWorker"],
         "iii-http/Command": ["IIIProtocol", "IIITelemetry", "IIIWorker", "IIIHTTPGateway", "IIIHTTPFunctions"],
     ]
 
     /// Only these may touch sockets; the protocol, the tables' rules and configuration stay free of I/O.
     static let withoutNIO: Set<String> = [
-        "Shared/Protocol", "Shared/Crypto", "Shared/Telemetry", "Shared/Configuration", "Shared/Storage", "iii-core/Supervision",
+        "Shared/Protocol", "Shared/Crypto", "Shared/Settings", "Shared/Telemetry", "Shared/Configuration", "Shared/Storage",
+        "iii-core/Supervision",
     ]
 
     @Test(arguments: allowed.keys.sorted())

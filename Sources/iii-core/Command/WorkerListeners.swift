@@ -2,6 +2,7 @@ import Glibc
 import IIIConfiguration
 import IIIEngine
 import IIIProtocol
+import IIISettings
 import IIISupervision
 import Logging
 import NIOConcurrencyHelpers
@@ -67,10 +68,10 @@ final class WorkerListeners: @unchecked Sendable {
         for (id, listener) in listeners {
             guard let entry = wanted[id] else { continue }
             listeners[id]?.entry = entry
-            listener.settings.replace(with: EngineOptions(config: entry.effectiveConfig), on: engine.eventLoop)
+            listener.settings.replace(with: EngineOptions(entry), on: engine.eventLoop)
         }
         if let first = entries.first {
-            let options = EngineOptions(config: first.effectiveConfig)
+            let options = EngineOptions(first)
             engine.eventLoop.execute { [engine] in engine.optionsChanged(options) }
         }
         return nil
@@ -92,15 +93,20 @@ final class WorkerListeners: @unchecked Sendable {
     private static func address(_ entry: WorkerEntry) -> String { entry.address.map { "\($0.host):\($0.port)" } ?? "" }
 
     private func socket(of entry: WorkerEntry, inherited: CInt?) throws -> ListeningSocket {
-        let address = entry.address ?? ("127.0.0.1", 49134)
+        let address = entry.address ?? ("127.0.0.1", WorkerManagerSettings.defaultPort)
         if let inherited { return ListeningSocket(descriptor: inherited, host: address.host, port: address.port) }
         return try ListeningSocket.bind(host: address.host, port: address.port)
     }
 
     private func serve(_ entry: WorkerEntry, _ socket: ListeningSocket) throws {
-        let settings = ListenerSettings(EngineOptions(config: entry.effectiveConfig))
+        let settings = ListenerSettings(EngineOptions(entry))
         let channel = try engine.serve(socket: socket.descriptor, settings: settings).wait()
         listeners[entry.id] = Listener(entry: entry, settings: settings, channel: channel)
         engine.logger.info("workers connect to \(socket.host):\(socket.actualPort ?? socket.port)", metadata: ["entry": .string(entry.id)])
     }
+}
+
+extension EngineOptions {
+    /// From an `iii-worker-manager` entry of a loaded configuration.
+    init(_ entry: WorkerEntry) { self.init(entry.values ?? WorkerManagerSettings.group.defaults) }
 }
