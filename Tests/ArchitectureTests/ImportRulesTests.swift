@@ -14,7 +14,7 @@ import Testing
         "Shared/Telemetry": ["IIIProtocol"],
         "Shared/Configuration": ["IIIProtocol", "IIISettings"],
         "Shared/Transport": ["IIIProtocol", "IIICrypto", "IIITelemetry"],
-        "Shared/WorkerSession": ["IIIProtocol", "IIITelemetry", "IIITransport"],
+        "Shared/WorkerSession": ["IIISettings", "IIIProtocol", "IIITelemetry", "IIITransport"],
         "Shared/Storage": ["IIIProtocol", "IIITelemetry"],
         "Shared/Redis": ["IIIProtocol", "IIICrypto", "IIITLS", "IIITelemetry"],
         "Shared/Server": ["IIIProtocol", "IIICrypto", "IIITLS", "IIITelemetry", "IIITransport"],

@@ -243,7 +243,7 @@ func load(_ text: String, _ environment: [String: String] = [:]) throws(Configur
 
     @Test func errorsDoNotShowSecrets() throws {
         let error = #expect(throws: ConfigurationErrors.self) {
-            try load("workers:\n  - name: iii-telemetry\n    config: {sdk_api_key: 12345}")
+            try load("workers:\n  - name: iii-telemetry\n    config: {sdk_api_key: [12345]}")
         }
         #expect(error?.description.contains("12345") == false)
     }
