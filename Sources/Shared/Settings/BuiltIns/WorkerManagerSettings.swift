@@ -77,7 +77,8 @@ package enum WorkerManagerSettings {
         "trace_context_buffer_bytes", .bytes, default: 8_388_608,
         "Trace contexts of all calls under way; above that answers lack `traceparent` and `baggage`, callees get them all the same.")
     package static let maximumHeldCalls = Setting(
-        "max_held_calls", .count, default: 1_024, "Calls held for a built-in that restarts; further ones fail at once with `function_unavailable`.")
+        "max_held_calls", .count, default: 1_024,
+        "Calls held for a built-in that restarts; further ones fail at once with `function_unavailable`.")
     package static let heldCallsBuffer = Setting(
         "held_calls_buffer_bytes", .bytes, default: 33_554_432, "Bytes of held calls, as `max_held_calls`.")
     package static let maximumChannels = Setting(
