@@ -30,6 +30,9 @@ package enum EntrySettings {
         "startup_timeout_ms", .milliseconds, default: 10_000, "Limit for becoming ready; then the entry is restarted.")
     package static let stopTimeout = Setting(
         "stop_timeout_ms", .milliseconds, absent: "10000, for `iii-exec` 3000", example: 10_000, "From the request to stop until SIGKILL.")
+    package static let handoverTimeout = Setting(
+        "handover_timeout_ms", .milliseconds, default: 300_000,
+        "How long a replaced process may finish what it has beside its successor; `iii-http` only.")
     package static let isCritical = Setting("critical", .boolean, absent: "false", example: true, "As `restart.critical`.")
     package static let readiness = Setting<WorkerEntry.Readiness?>(
         "readiness", .choice, absent: "`reported` for core workers, else `alive`", example: "alive",
@@ -49,6 +52,7 @@ package enum EntrySettings {
         environment
         startupTimeout
         stopTimeout
+        handoverTimeout
         isCritical
         readiness
         resources
@@ -58,6 +62,9 @@ package enum EntrySettings {
     package enum Restart {
         package static let policy = Setting<RestartSettings.Policy?>(
             "policy", .choice, absent: "`always`, for `iii-exec` `on-failure`", example: "always", "After which exits.")
+        package static let immediateRestarts = Setting(
+            "immediate_restarts", .count, absent: "5 for built-ins; 0 where `delay_ms` is written, and for programs of your own",
+            example: 5, "Failures within `window_ms`, of what had been ready, after which it is started again without a pause.")
         package static let delay = Setting("delay_ms", .milliseconds, default: 200, "Pause before the first restart.")
         package static let factor = Setting("factor", .number(1...100), default: 2, "Each further pause is this much longer.")
         package static let maximumDelay = Setting("max_delay_ms", .milliseconds, default: 30_000, "Longest pause.")
@@ -74,6 +81,7 @@ package enum EntrySettings {
 
         package static let group = SettingGroup {
             policy
+            immediateRestarts
             delay
             factor
             maximumDelay
@@ -108,10 +116,13 @@ package enum EntrySettings {
 package struct RestartOverrides: Sendable {
     package var policy: RestartSettings.Policy?
     package var isCritical: Bool?
+    package var immediateRestarts: Int?
+    package var namesDelay: Bool
     package var settings: RestartSettings
 
     init(policy: RestartSettings.Policy) {
         self.policy = policy
+        namesDelay = false
         settings = RestartSettings()
     }
 
@@ -119,6 +130,8 @@ package struct RestartOverrides: Sendable {
         typealias Key = EntrySettings.Restart
         policy = values[Key.policy]
         isCritical = values[Key.isCritical]
+        immediateRestarts = values[Key.immediateRestarts]
+        namesDelay = values.isWritten(Key.delay)
         settings = RestartSettings(
             delay: values[Key.delay], factor: values[Key.factor], maximumDelay: values[Key.maximumDelay], jitter: values[Key.jitter],
             resetAfter: values[Key.resetAfter], maximumRestarts: values[Key.maximumRestarts], window: values[Key.window],
