@@ -44,12 +44,13 @@ let package = Package(
         .systemLibrary(name: "CLinux", path: "Sources/Shared/CLinux"),
         .target(name: "IIIProtocol", path: "Sources/Shared/Protocol"),
         .target(name: "IIICrypto", dependencies: ["COpenSSL"], path: "Sources/Shared/Crypto"),
-        .target(name: "IIITLS", dependencies: ["COpenSSL", nioCore], path: "Sources/Shared/TLS"),
+        .target(name: "IIISettings", dependencies: ["IIIProtocol"], path: "Sources/Shared/Settings"),
+        .target(name: "IIITLS", dependencies: ["COpenSSL", "IIISettings", nioCore], path: "Sources/Shared/TLS"),
         .target(
             name: "IIITelemetry", dependencies: ["IIIProtocol", logging, metrics, tracing, instrumentation],
             path: "Sources/Shared/Telemetry"),
         .target(
-            name: "IIIConfiguration", dependencies: ["IIIProtocol", .product(name: "Yams", package: "Yams")],
+            name: "IIIConfiguration", dependencies: ["IIIProtocol", "IIISettings", .product(name: "Yams", package: "Yams")],
             path: "Sources/Shared/Configuration"),
         .target(
             name: "IIITransport", dependencies: ["IIIProtocol", "IIICrypto", "IIITelemetry", nioCore, nioPosix, nioHTTP1, logging],
@@ -73,19 +74,22 @@ let package = Package(
         // iii-core
         .target(name: "CSupervision", path: "Sources/iii-core/CSupervision"),
         .target(
-            name: "IIISupervision", dependencies: ["CSupervision", "IIIProtocol", "IIIConfiguration", "IIITelemetry", logging],
+            name: "IIISupervision",
+            dependencies: ["CSupervision", "IIIProtocol", "IIISettings", "IIIConfiguration", "IIITelemetry", logging],
             path: "Sources/iii-core/Supervision"),
         .target(
             name: "IIIEngine",
             dependencies: [
-                "IIIProtocol", "IIIServer", "IIITLS", "IIITransport", "IIICrypto", "IIITelemetry", nioCore, nioPosix, nioHTTP1, logging,
+                "IIIProtocol", "IIISettings", "IIIServer", "IIITLS", "IIITransport", "IIICrypto", "IIITelemetry", nioCore, nioPosix,
+                nioHTTP1,
+                logging,
             ],
             path: "Sources/iii-core/Engine"),
         .executableTarget(
             name: "iii-core",
             dependencies: [
-                "IIIEngine", "IIISupervision", "IIIConfiguration", "IIITelemetry", "IIIWorker", "IIICrypto", "IIIProtocol", "IIIServer",
-                "IIIStorage", "IIITLS", "IIITransport", argumentParser, logging, nioCore, nioPosix,
+                "IIIEngine", "IIISupervision", "IIIConfiguration", "IIISettings", "IIITelemetry", "IIIWorker", "IIICrypto", "IIIProtocol",
+                "IIIServer", "IIIStorage", "IIITLS", "IIITransport", argumentParser, logging, nioCore, nioPosix,
             ],
             path: "Sources/iii-core/Command"),
 
@@ -93,13 +97,13 @@ let package = Package(
         .target(
             name: "IIIHTTPGateway",
             dependencies: [
-                "IIIProtocol", "IIIServer", "IIITransport", "IIIWorker", "IIICrypto", "IIITLS", "IIITelemetry", "CZlib", nioCore, nioPosix,
-                nioHTTP1, logging,
+                "IIIProtocol", "IIISettings", "IIIServer", "IIITransport", "IIIWorker", "IIICrypto", "IIITLS", "IIITelemetry", "CZlib",
+                nioCore, nioPosix, nioHTTP1, logging,
             ],
             path: "Sources/iii-http/Gateway"),
         .target(
             name: "IIIHTTPFunctions",
-            dependencies: ["CCurl", "IIIProtocol", "IIIWorker", "IIICrypto", "IIITelemetry", nioCore, nioPosix, logging],
+            dependencies: ["CCurl", "IIIProtocol", "IIISettings", "IIIWorker", "IIICrypto", "IIITelemetry", nioCore, nioPosix, logging],
             path: "Sources/iii-http/Outbound"),
         .executableTarget(
             name: "iii-http", dependencies: ["IIIHTTPGateway", "IIIHTTPFunctions", "IIIWorker", "IIITelemetry", argumentParser, logging],
@@ -117,18 +121,20 @@ let package = Package(
         .testTarget(
             name: "TransportTests", dependencies: ["IIITransport", "IIIProtocol", "IIICrypto", nioEmbedded, nioPosix],
             path: "Tests/TransportTests"),
-        .testTarget(name: "ConfigurationTests", dependencies: ["IIIConfiguration"], path: "Tests/ConfigurationTests"),
+        .testTarget(name: "SettingsTests", dependencies: ["IIISettings", "IIIProtocol"], path: "Tests/SettingsTests"),
+        .testTarget(name: "ConfigurationTests", dependencies: ["IIIConfiguration", "IIISettings"], path: "Tests/ConfigurationTests"),
         .testTarget(
             name: "SupervisionTests",
-            dependencies: ["IIISupervision", "IIIConfiguration", "IIIProtocol", "IIITelemetry", "CSupervision", logging],
+            dependencies: ["IIISupervision", "IIIConfiguration", "IIISettings", "IIIProtocol", "IIITelemetry", "CSupervision", logging],
             path: "Tests/SupervisionTests"),
-        .testTarget(name: "EngineTests", dependencies: ["IIIEngine", nioEmbedded], path: "Tests/EngineTests"),
+        .testTarget(name: "EngineTests", dependencies: ["IIIEngine", "IIISettings", nioEmbedded], path: "Tests/EngineTests"),
         .testTarget(name: "WorkerTests", dependencies: ["IIIWorker", "IIIEngine", nioPosix], path: "Tests/WorkerTests"),
         .testTarget(
-            name: "HTTPGatewayTests", dependencies: ["IIIHTTPGateway", "IIIWorker", "IIICrypto", "IIITransport", nioEmbedded],
+            name: "HTTPGatewayTests",
+            dependencies: ["IIIHTTPGateway", "IIISettings", "IIIWorker", "IIICrypto", "IIITransport", nioEmbedded],
             path: "Tests/HTTPGatewayTests"),
         .testTarget(
-            name: "HTTPFunctionsTests", dependencies: ["IIIHTTPFunctions", "IIICrypto", "IIIProtocol", nioPosix],
+            name: "HTTPFunctionsTests", dependencies: ["IIIHTTPFunctions", "IIISettings", "IIICrypto", "IIIProtocol", nioPosix],
             path: "Tests/HTTPFunctionsTests"),
         .executableTarget(name: "store-probe", dependencies: ["IIIStorage", "IIIProtocol", logging], path: "Tests/StorageProbe"),
         .testTarget(name: "StorageTests", dependencies: ["IIIStorage", "CSQLite", "IIIProtocol", logging], path: "Tests/StorageTests"),

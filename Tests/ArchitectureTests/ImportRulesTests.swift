@@ -9,30 +9,33 @@ import Testing
     static let allowed: [String: Set<String>] = [
         "Shared/Protocol": [],
         "Shared/Crypto": [],
-        "Shared/TLS": [],
+        "Shared/Settings": ["IIIProtocol"],
+        "Shared/TLS": ["IIISettings"],
         "Shared/Telemetry": ["IIIProtocol"],
-        "Shared/Configuration": ["IIIProtocol"],
+        "Shared/Configuration": ["IIIProtocol", "IIISettings"],
         "Shared/Transport": ["IIIProtocol", "IIICrypto", "IIITelemetry"],
-        "Shared/WorkerSession": ["IIIProtocol", "IIITelemetry", "IIITransport"],
+        "Shared/WorkerSession": ["IIISettings", "IIIProtocol", "IIITelemetry", "IIITransport"],
         "Shared/Storage": ["IIIProtocol", "IIITelemetry"],
         "Shared/Redis": ["IIIProtocol", "IIICrypto", "IIITLS", "IIITelemetry"],
         "Shared/Server": ["IIIProtocol", "IIICrypto", "IIITLS", "IIITelemetry", "IIITransport"],
         "Shared/TestSupport": ["IIIProtocol", "IIITransport", "IIIWorker", "IIIEngine"],
-        "iii-core/Engine": ["IIIProtocol", "IIIServer", "IIITLS", "IIITransport", "IIICrypto", "IIITelemetry"],
-        "iii-core/Supervision": ["IIIProtocol", "IIIConfiguration", "IIITelemetry"],
+        "iii-core/Engine": ["IIIProtocol", "IIISettings", "IIIServer", "IIITLS", "IIITransport", "IIICrypto", "IIITelemetry"],
+        "iii-core/Supervision": ["IIIProtocol", "IIISettings", "IIIConfiguration", "IIITelemetry"],
         "iii-core/Command": [
             "IIIProtocol", "IIIServer", "IIIStorage", "IIITLS", "IIITransport", "IIICrypto", "IIITelemetry", "IIIConfiguration",
-            "IIIWorker",
-            "IIIEngine", "IIISupervision",
+            "IIISettings", "IIIWorker", "IIIEngine", "IIISupervision",
         ],
-        "iii-http/Gateway": ["IIIProtocol", "IIIServer", "IIITransport", "IIICrypto", "IIITLS", "IIITelemetry", "IIIWorker"],
-        "iii-http/Outbound": ["IIIProtocol", "IIICrypto", "IIITelemetry", "IIIWorker"],
+        "iii-http/Gateway": [
+            "IIIProtocol", "IIISettings", "IIIServer", "IIITransport", "IIICrypto", "IIITLS", "IIITelemetry", "IIIWorker",
+        ],
+        "iii-http/Outbound": ["IIIProtocol", "IIISettings", "IIICrypto", "IIITelemetry", "IIIWorker"],
         "iii-http/Command": ["IIIProtocol", "IIITelemetry", "IIIWorker", "IIIHTTPGateway", "IIIHTTPFunctions"],
     ]
 
     /// Only these may touch sockets; the protocol, the tables' rules and configuration stay free of I/O.
     static let withoutNIO: Set<String> = [
-        "Shared/Protocol", "Shared/Crypto", "Shared/Telemetry", "Shared/Configuration", "Shared/Storage", "iii-core/Supervision",
+        "Shared/Protocol", "Shared/Crypto", "Shared/Settings", "Shared/Telemetry", "Shared/Configuration", "Shared/Storage",
+        "iii-core/Supervision",
     ]
 
     @Test(arguments: allowed.keys.sorted())

@@ -1,5 +1,6 @@
 import IIIConfiguration
 import IIIProtocol
+import IIISettings
 import Testing
 
 @Suite struct CatalogueTests {
@@ -50,7 +51,7 @@ import Testing
               logs_sampling_ratio: 0.5
               logs_console_output: false
               alerts:
-                - {name: a, metric: m, threshold: 5, operator: ">=", window_seconds: 1, cooldown_seconds: 2, enabled: false, action: {type: webhook, url: u}}
+                - {name: a, metric: m, threshold: 5, operator: ">=", window_seconds: 1, cooldown_seconds: 2, enabled: false, action: {type: webhook, url: "http://u"}}
               level: info,iii=debug
               format: json
               live_spans: true
@@ -112,7 +113,12 @@ import Testing
         let effective = entry.effectiveConfig
         #expect(effective["port"] == 3111)
         #expect(effective["host"] == "127.0.0.1")
-        #expect(effective["cors"] == ["allowed_origins": ["a"], "allowed_methods": []])
+        #expect(
+            effective["cors"]
+                == [
+                    "allowed_origins": ["a"], "allowed_methods": [], "allowed_headers": [], "expose_headers": [],
+                    "allow_credentials": false,
+                ])
         #expect(effective["body_limit"] == 16_777_216)
     }
 

@@ -1,5 +1,6 @@
 import IIIConfiguration
 import IIIProtocol
+import IIISettings
 import Testing
 
 @Suite struct ConfigurationReportTests {

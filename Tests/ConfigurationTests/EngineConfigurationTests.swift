@@ -1,9 +1,11 @@
 import IIIConfiguration
 import IIIProtocol
+import IIISettings
 import Testing
 
 func load(_ text: String, _ environment: [String: String] = [:]) throws(ConfigurationErrors) -> EngineConfiguration {
-    try EngineConfiguration.load(text: text, path: "config.yaml", environment: environment, engineVersion: "9.9.9")
+    try EngineConfiguration.load(
+        text: text, path: "config.yaml", environment: environment, engineVersion: "9.9.9", unreadable: { _ in nil })
 }
 
 @Suite struct EngineConfigurationTests {
@@ -85,17 +87,67 @@ func load(_ text: String, _ environment: [String: String] = [:]) throws(Configur
         #expect(entry.readiness == .alive)
     }
 
-    @Test func nearMissesOfOurKeysAreWarnings() throws {
-        let configuration = try load("workers:\n  - name: iii-cron\n    restrat: never\n    version: 1\n")
-        #expect(configuration.warnings.map(\.line) == [3])
-        #expect(configuration.warnings.first?.message.contains("did you mean `restart`") == true)
+    @Test func keysThatActOnNothingAreWarnedAboutByName() throws {
+        let configuration = try load(
+            """
+            registration_namespace_grace_ms: 10
+            workers:
+              - name: iii-http
+                restrat: never
+                environment: {A: b}
+                health: {path: /x}
+              - name: iii-telemetry
+                config: {enabled: true, sdk_api_key: k}
+              - name: iii-engine-functions
+                config: {whatever: 1}
+            """)
+        let messages = configuration.warnings.map(\.description)
+        for part in [
+            "line 4: iii-http: `restrat` has no effect", "did you mean `restart`", "line 5: iii-http: `environment` has no effect",
+            "iii-http: `health` has no effect", "line 8: iii-telemetry.config: `enabled`, `sdk_api_key` have no effect",
+            "line 10: iii-engine-functions.config: `whatever` has no effect",
+            "line 1: file: `registration_namespace_grace_ms` has no effect",
+        ] {
+            #expect(messages.contains { $0.contains(part) }, "\(part) in \(messages)")
+        }
     }
 
-    @Test func graceComesFromTheFileAndTheEnvironment() throws {
-        #expect(try load("registration_namespace_grace_ms: 10").registrationNamespaceGrace == .milliseconds(10))
+    @Test func graceComesFromTheFileOrTheEnvironment() throws {
+        let variable = ["III_NAMESPACE_GRACE_MS": "20"]
+        #expect(try load("registration_namespace_grace_ms: 10", variable).registrationNamespaceGrace == .milliseconds(10))
+        #expect(try load("", variable).registrationNamespaceGrace == .milliseconds(20))
+        let error = #expect(throws: ConfigurationErrors.self) { try load("", ["III_NAMESPACE_GRACE_MS": "soon"]) }
+        #expect(error?.description.contains("III_NAMESPACE_GRACE_MS") == true)
+    }
+
+    @Test func textIsTakenAsItIsWritten() throws {
+        let entry = try #require(
+            try load(
+                """
+                workers:
+                  - name: iii-exec
+                    env: {ZIP: ${ZIP}, PRICE: 1.50, LONG: 12345678901234567890, EMPTY: , NULL: null, HEX: 0x1F, YES: yes, QUOTED: "00770"}
+                    config:
+                      exec: [{command: run, env: {ZIP: 00770, ON: true, NONE: ~}}]
+                """, ["ZIP": "00770"]
+            ).entry("iii-exec"))
         #expect(
-            try load("registration_namespace_grace_ms: 10", ["III_NAMESPACE_GRACE_MS": "20"]).registrationNamespaceGrace
-                == .milliseconds(20))
+            entry.environment == [
+                "ZIP": "00770", "PRICE": "1.50", "LONG": "12345678901234567890", "EMPTY": "", "NULL": "", "HEX": "0x1F", "YES": "yes",
+                "QUOTED": "00770",
+            ])
+        let commands = try #require(entry.values)[ExecSettings.commands]
+        #expect(commands.first?.environment == ["ZIP": "00770", "ON": "true", "NONE": ""])
+    }
+
+    @Test(arguments: ["workers: [{name: iii-http}]", "# x\nworkers: [{name: iii-http}]", "modules: []\nworkers: [{name: iii-http}]"])
+    func aByteOrderMarkIsNoPartOfTheFirstKey(text: String) throws {
+        #expect(try load("\u{FEFF}" + text).entries.first?.id == "iii-http")
+    }
+
+    @Test func quotedNumbersAreNumbersWhereNumbersAreWanted() throws {
+        let text = "workers: [{name: iii-http, config: {port: '3111', trust_proxy: 'true', access_log_sample: '0.5'}}]"
+        #expect(try load(text).entry("iii-http")?.config == ["port": 3111, "trust_proxy": true, "access_log_sample": 0.5])
     }
 
     @Test func publicAddressesWithoutAuthenticationAreWarnedAbout() throws {
@@ -105,8 +157,9 @@ func load(_ text: String, _ environment: [String: String] = [:]) throws(Configur
               - {name: iii-http, config: {host: 0.0.0.0}}
               - {name: iii-stream, config: {host: 0.0.0.0, auth_function: a::b}}
             """)
-        #expect(configuration.warnings.count == 1)
-        #expect(configuration.warnings.first?.message.contains("iii-http listens on 0.0.0.0:3111") == true)
+        let exposed = configuration.warnings.filter { $0.message.contains("without authentication") }
+        #expect(exposed.count == 1)
+        #expect(exposed.first?.message.contains("iii-http listens on 0.0.0.0:3111") == true)
     }
 
     // MARK: What is refused
@@ -148,6 +201,27 @@ func load(_ text: String, _ environment: [String: String] = [:]) throws(Configur
         ("workers:\n  - name: iii-worker-manager\n    config: {rbac: {expose_functions: ['api::*']}}", 3, "expected match(\"pattern\")"),
         ("workers:\n  - name: iii-engine-functions\n    exec: ./x", 3, "no executable of its own"),
         ("a: 1\na: 2", nil, "duplicate key `a`"),
+        (
+            "workers:\n  - name: iii-http\n    config: {cors: {allow_credentials: true}}", 3,
+            "iii-http.config.cors.allow_credentials: needs a list"
+        ),
+        ("workers:\n  - name: iii-http\n    config:\n      openapi_path: openapi.json", 4, "expected a path such as /openapi.json"),
+        ("workers:\n  - name: iii-http\n    config:\n      host: http://x", 4, "without scheme and port"),
+        ("workers:\n  - name: iii-http\n    config:\n      port: 1\n      host: x:80", 5, "without scheme and port"),
+        ("workers:\n  - name: iii-http\n    config:\n      tls:\n        cert_file: a", 5, "missing field `key_file`"),
+        ("workers:\n  - name: iii-http\n    config: {request_id_header: Content-Length}", 3, "expected a header name"),
+        (
+            "workers:\n  - name: iii-http-functions\n    config: {security: {url_allowlist: ['[']}}", 3,
+            "url_allowlist[0]: '[' has a '[' without ']'"
+        ),
+        ("workers:\n  - name: iii-exec\n    config: {exec: []}", 3, "at least one command"),
+        ("workers:\n  - name: mine\n    core_worker: true", 2, "`exec:`"),
+        ("workers:\n  - name: iii-http\n    core_worker: true", 3, "needs `exec`"),
+        ("workers:\n  - class: modules::api::RestApiModule", 2, "write `name: iii-http`"),
+        (
+            "workers:\n  - name: iii-observability\n    config: {alerts: [{name: a, metric: m, threshold: 1, action: {type: webhook}}]}", 3,
+            "needs `url`"
+        ),
     ]
 
     @Test(arguments: ["rbac: {auth_function_id: a::b}", "rbac: {}", "middleware_function_id: a::b"])
@@ -178,7 +252,7 @@ func load(_ text: String, _ environment: [String: String] = [:]) throws(Configur
 
     @Test func errorsDoNotShowSecrets() throws {
         let error = #expect(throws: ConfigurationErrors.self) {
-            try load("workers:\n  - name: iii-telemetry\n    config: {sdk_api_key: 12345}")
+            try load("workers:\n  - name: iii-telemetry\n    config: {sdk_api_key: [12345]}")
         }
         #expect(error?.description.contains("12345") == false)
     }

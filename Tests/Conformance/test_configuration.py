@@ -378,10 +378,11 @@ def test_mandatory_functions_are_there_without_an_entry(tmp_path):
         assert "iii-observability" in fleet.output()
 
 
-def test_ignored_entries_are_accepted_with_one_line(tmp_path):
+def test_ignored_entries_are_accepted_and_said_to_be_with_their_keys(tmp_path):
     with running(tmp_path, workers=[{"name": "iii-telemetry", "config": {"enabled": True}}]) as fleet:
         lines = [line for line in fleet.output().splitlines() if "iii-telemetry" in line]
-        assert len(lines) == 1 and "ignored" in lines[0], lines
+        assert len(lines) == 2 and "ignored" in lines[0], lines
+        assert "iii-telemetry.config: `enabled` has no effect" in lines[1], lines
         assert "iii-telemetry" not in fleet.rows()
 
 

@@ -1,4 +1,5 @@
 import IIIProtocol
+import IIISettings
 import Testing
 
 @testable import IIIEngine

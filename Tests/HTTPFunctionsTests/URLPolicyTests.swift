@@ -1,4 +1,5 @@
 import IIIProtocol
+import IIISettings
 import Testing
 
 @testable import IIIHTTPFunctions
@@ -152,7 +153,7 @@ import Testing
 
 @Suite struct OutboundConfigurationTests {
     @Test func defaults() throws {
-        let settings = try OutboundConfiguration(json: .null)
+        let settings = OutboundConfiguration(HTTPFunctionsSettings.group.defaults)
         #expect(settings.maximumResponseBytes == 64 << 20 && settings.maximumConcurrentRequests == 1024)
         #expect(settings.policy.blocksPrivateAddresses && settings.policy.requiresHTTPS && settings.policy.allowlist.isEmpty)
     }
@@ -165,9 +166,7 @@ import Testing
     ])
     func refusals(_ json: String, _ key: String) throws {
         let value = try JSONValue(parsing: json)
-        do throws(OutboundConfiguration.Invalid) {
-            _ = try OutboundConfiguration(json: value)
-            Issue.record("accepted")
-        } catch { #expect(error.message.contains(key), "\(error.message)") }
+        let error = #expect(throws: InvalidSettings.self) { try HTTPFunctionsSettings.group.read(value) }
+        #expect(error?.description.contains(key) == true, "\(error?.description ?? "")")
     }
 }

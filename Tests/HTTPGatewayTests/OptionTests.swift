@@ -1,4 +1,5 @@
 import IIIProtocol
+import IIISettings
 import NIOCore
 import Testing
 

@@ -1,16 +1,4 @@
-/// One thing that is wrong with a configuration, and where.
-package struct ConfigurationProblem: Error, Sendable, Hashable, CustomStringConvertible {
-    /// 1-based line of the file; nil when the problem belongs to no line.
-    package var line: Int?
-    package var message: String
-
-    package init(line: Int? = nil, message: String) {
-        self.line = line
-        self.message = message
-    }
-
-    package var description: String { line.map { "line \($0): \(message)" } ?? message }
-}
+import IIISettings
 
 /// Everything that is wrong with a configuration, so that a user mends a file in one go.
 package struct ConfigurationErrors: Error, Sendable, Hashable, CustomStringConvertible {

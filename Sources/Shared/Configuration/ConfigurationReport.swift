@@ -1,4 +1,5 @@
 import IIIProtocol
+import IIISettings
 
 /// What `iii-core config check` prints: the effective configuration as YAML with secrets masked, then remarks.
 package struct ConfigurationReport: Sendable {

@@ -1,4 +1,5 @@
 import IIIProtocol
+import IIISettings
 
 // Checks that look at several entries at once.
 extension EngineConfiguration {

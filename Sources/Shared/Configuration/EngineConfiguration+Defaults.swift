@@ -5,7 +5,7 @@ extension EngineConfiguration {
     ///
     /// Default workers whose executable is not in `availableExecutables` are left out and named in `unavailable`.
     package static func `default`(
-        availableExecutables: Set<String>, environment: [String: String] = [:]
+        availableExecutables: Set<String>
     ) -> EngineConfiguration {
         var configuration = EngineConfiguration(entries: [])
         for type in WorkerCatalogue.types where type.isDefault {
@@ -16,9 +16,6 @@ extension EngineConfiguration {
             var entry = WorkerEntry(id: type.name, name: type.name, typeName: type.name)
             if type.listener != nil || type.name == "iii-worker-manager" { entry.config = ["host": "127.0.0.1"] }
             configuration.entries.append(entry)
-        }
-        if let grace = environment["III_NAMESPACE_GRACE_MS"].flatMap(Int64.init), grace >= 0 {
-            configuration.registrationNamespaceGrace = .milliseconds(grace)
         }
         return configuration
     }

@@ -1,4 +1,5 @@
 import IIIProtocol
+import IIISettings
 
 /// The whole configuration of one engine, read from a file or made of defaults (spec §12-§14, §16).
 ///
@@ -7,8 +8,8 @@ import IIIProtocol
 package struct EngineConfiguration: Sendable, Hashable {
     /// `workers`, then `modules`, then what was added; in order.
     package var entries: [WorkerEntry]
-    /// How long a worker's registrations outlive a namespace conflict; `III_NAMESPACE_GRACE_MS` overrides the file.
-    package var registrationNamespaceGrace: Duration = .milliseconds(5000)
+    /// How long a worker's registrations outlive a namespace conflict.
+    package var registrationNamespaceGrace = FileSettings.namespaceGrace.defaultValue
     /// Things that are accepted but probably not meant.
     package var warnings: [ConfigurationProblem] = []
     /// Default entries left out because this build has no executable for them.
@@ -24,36 +25,47 @@ package struct EngineConfiguration: Sendable, Hashable {
     package func entries(ofType typeName: String) -> [WorkerEntry] { entries.filter { $0.typeName == typeName } }
 
     /// The port spawned workers are told: that of the first `iii-worker-manager` entry (spec §14.5).
-    package var enginePort: Int { entries(ofType: "iii-worker-manager").first?.address?.port ?? 49134 }
+    package var enginePort: Int { entries(ofType: "iii-worker-manager").first?.address?.port ?? WorkerManagerSettings.defaultPort }
+
+    private var observability: SettingValues {
+        entries(ofType: "iii-observability").first?.values ?? ObservabilitySettings.group.defaults
+    }
 
     /// The level filter of the `iii-observability` entry.
-    package var logLevel: String { entries(ofType: "iii-observability").first?.effectiveConfig["level"]?.string ?? "info" }
+    package var logLevel: String { observability[ObservabilitySettings.level] }
 
     /// Whether the `iii-observability` entry asks for JSON log lines.
-    package var logsAreJSON: Bool { entries(ofType: "iii-observability").first?.config?["format"]?.string == "json" }
+    package var logsAreJSON: Bool { observability[ObservabilitySettings.format] == .json }
 
-    /// Parses an expanded or raw file text; `path` appears in every message.
+    /// Parses an expanded or raw file text; `path` appears in every message. `unreadable` says why a file that a setting names cannot
+    /// be read.
     package static func load(
-        text: String, path: String, environment: [String: String], engineVersion: String
+        text: String, path: String, environment: [String: String], engineVersion: String,
+        unreadable: @escaping @Sendable (String) -> String? = SettingContext.process.unreadable
     ) throws(ConfigurationErrors) -> EngineConfiguration {
+        let context = SettingContext(environment: { environment[$0] }, unreadable: unreadable)
         do throws(ConfigurationErrors) {
-            return try parse(text: text, path: path, environment: environment, engineVersion: engineVersion)
+            let expanded = try VariableExpansion(environment: environment, engineVersion: engineVersion).expand(withoutByteOrderMark(text))
+            return try parse(expanded, path: path, context: context)
         } catch {
             throw ConfigurationErrors(path: path, problems: error.problems)
         }
     }
 
-    private static func parse(
-        text: String, path: String, environment: [String: String], engineVersion: String
-    ) throws(ConfigurationErrors) -> EngineConfiguration {
-        let expanded = try VariableExpansion(environment: environment, engineVersion: engineVersion).expand(text)
+    /// Editors on Windows put U+FEFF before the first line; it is no part of the first key.
+    private static func withoutByteOrderMark(_ text: String) -> String {
+        text.unicodeScalars.first == "\u{FEFF}" ? String(text.unicodeScalars.dropFirst()) : text
+    }
+
+    private static func parse(_ text: String, path: String, context: SettingContext) throws(ConfigurationErrors) -> EngineConfiguration {
         let root: LocatedValue?
-        do throws(ConfigurationProblem) { root = try YAMLDocument.parse(expanded) } catch {
+        do throws(ConfigurationProblem) { root = try YAMLDocument.parse(text) } catch {
             throw .unparsable(path: path, line: error.line, cause: error.message)
         }
         var configuration = EngineConfiguration(entries: [])
         configuration.path = path
-        var parser = EntryParser()
+        var parser = EntryParser(context: context)
+        var own: [LocatedValue.Member] = []
         if let root, !root.isNull {
             guard case .map(let members) = root.content else {
                 throw .unparsable(path: path, line: root.line, cause: "the file must be a map with the key `workers`, not a \(root.kind)")
@@ -61,42 +73,31 @@ package struct EngineConfiguration: Sendable, Hashable {
             for key in ["workers", "modules"] {
                 for member in members where member.key == key { configuration.entries += parser.entries(of: member) }
             }
-            for member in members where member.key != "workers" && member.key != "modules" { configuration.read(member, &parser.problems) }
+            for member in members where member.key != "workers" && member.key != "modules" {
+                if FileSettings.group[member.key] == nil { parser.problems.append(unknownKey(member)) } else { own.append(member) }
+            }
         }
-        configuration.readGrace(environment, &parser.problems)
-        parser.problems += configuration.aliasConflicts + configuration.dependencyProblems
-        configuration.warnings = parser.warnings
+        var check = SettingCheck(context: context)
+        let settings = check.normalise(LocatedValue(line: 1, content: .map(own)), as: .object(FileSettings.group), at: "file")
+        parser.problems += check.problems + configuration.aliasConflicts + configuration.dependencyProblems
         guard parser.problems.isEmpty else { throw ConfigurationErrors(path: path, problems: parser.problems) }
+        configuration.registrationNamespaceGrace =
+            FileSettings.group.values(ofChecked: settings, context: context)[FileSettings.namespaceGrace]
         configuration.addMandatoryEntries()
-        configuration.warnings += configuration.exposureWarnings + unenforcedRules(of: configuration.entries)
+        configuration.warnings =
+            parser.warnings + check.warnings + configuration.exposureWarnings + unenforcedRules(of: configuration.entries)
         return configuration
     }
 
-    private mutating func read(_ member: LocatedValue.Member, _ problems: inout [ConfigurationProblem]) {
-        let known = ["workers", "modules", "registration_namespace_grace_ms"]
-        if member.key == known[2] {
-            problems += ConfigurationSchema.milliseconds.problems(in: member.value, path: member.key)
-            if let value = member.value.json.integer { registrationNamespaceGrace = .milliseconds(value) }
-            return
-        }
-        var message = "unknown field `\(member.key)`, expected one of `workers`, `modules`, `registration_namespace_grace_ms`"
+    private static func unknownKey(_ member: LocatedValue.Member) -> ConfigurationProblem {
+        let known = FileSettings.group.settings.map(\.key)
+        var message = "unknown field `\(member.key)`, expected one of " + known.map { "`\($0)`" }.joined(separator: ", ")
         if member.key == "port" {
             message += " (the engine port is `config.port` of the `iii-worker-manager` entry)"
         } else if let meant = EditDistance.nearest(to: member.key, among: known) {
             message += " (did you mean `\(meant)`?)"
         }
-        problems.append(ConfigurationProblem(line: member.line, message: message))
-    }
-
-    private mutating func readGrace(_ environment: [String: String], _ problems: inout [ConfigurationProblem]) {
-        guard let text = environment["III_NAMESPACE_GRACE_MS"] else { return }
-        guard let value = Int64(text), value >= 0 else {
-            problems.append(
-                ConfigurationProblem(
-                    message: "III_NAMESPACE_GRACE_MS must be a number of milliseconds, not '\(text)'; unset it or correct it"))
-            return
-        }
-        registrationNamespaceGrace = .milliseconds(value)
+        return ConfigurationProblem(line: member.line, message: message)
     }
 
     /// Spec §14: mandatory workers that no entry names run with their defaults, after all others.

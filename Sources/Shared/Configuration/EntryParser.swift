@@ -1,40 +1,15 @@
 import IIIProtocol
+import IIISettings
 
 /// Reads the entries of `workers:` and `modules:`, collecting every problem instead of stopping at the first.
 struct EntryParser {
     var problems: [ConfigurationProblem] = []
     var warnings: [ConfigurationProblem] = []
+    private let context: SettingContext
     private var usedIDs: Set<String> = []
     private var counts: [String: Int] = [:]
 
-    /// Settings of an entry besides `name`, `image` and `config`, which are the reference's.
-    private static let settings: [String: ConfigurationSchema] = [
-        "name": .string,
-        "image": .string,
-        "config": .any,
-        "exec": .either([.string, .list(.string)]),
-        "restart": .either([
-            .choice(RestartSettings.Policy.allCases.map(\.rawValue)),
-            .object([
-                "policy": .init(.choice(RestartSettings.Policy.allCases.map(\.rawValue))), "immediate_restarts": .init(.count),
-                "delay_ms": .init(.milliseconds), "factor": .init(.number(1...100)), "max_delay_ms": .init(.milliseconds),
-                "jitter": .init(.number(0...1)), "reset_after_ms": .init(.milliseconds), "max_restarts": .init(.count),
-                "window_ms": .init(.milliseconds), "give_up": .init(.bool), "critical": .init(.bool),
-            ]),
-        ]),
-        "resources": .object([
-            "nofile": .init(.integer(16...(1 << 30))), "memory_max_mb": .init(.integer(1...(1 << 30))),
-            "nice": .init(.integer(-20...19)), "core": .init(.bytes),
-        ]),
-        "depends_on": .either([.string, .list(.string)]),
-        "env": .map(.either([.string, .bool, .number(-Double.infinity...Double.infinity)])),
-        "stop_timeout_ms": .milliseconds,
-        "startup_timeout_ms": .milliseconds,
-        "handover_timeout_ms": .milliseconds,
-        "critical": .bool,
-        "readiness": .choice(["reported", "alive"]),
-        "health": .any,
-    ]
+    init(context: SettingContext) { self.context = context }
 
     mutating func entries(of list: LocatedValue.Member) -> [WorkerEntry] {
         switch list.value.content {
@@ -49,24 +24,24 @@ struct EntryParser {
     }
 
     private mutating func entry(of value: LocatedValue) -> WorkerEntry? {
-        guard case .map(let members) = value.content else {
+        guard case .map = value.content else {
             problems.append(ConfigurationProblem(line: value.line, message: "an entry must be a map with a `name`, not \(value.kind)"))
             return nil
         }
         guard let name = value.member("name"), !name.value.isNull else {
-            let hint = value.member("class") == nil ? "" : " (`class: modules::…` is the form before 0.11; write `name: iii-…`)"
-            problems.append(ConfigurationProblem(line: value.line, message: "missing field `name`\(hint)"))
+            problems.append(
+                ConfigurationProblem(line: value.line, message: LegacyModules.missingName(value.member("class")?.value.json.string)))
             return nil
         }
-        guard let written = name.value.json.string, !written.isEmpty else {
-            problems.append(ConfigurationProblem(line: name.line, message: "`name` must be a non-empty string, not \(name.value.kind)"))
+        guard let written = name.value.writtenText, !written.isEmpty else {
+            problems.append(ConfigurationProblem(line: name.line, message: "`name` must be a non-empty text, not \(name.value.kind)"))
             return nil
         }
-        let problemsBefore = problems.count
-        for member in members { check(member, of: written) }
         var entry = makeEntry(name: written, line: value.line)
-        let settingsAreSound = problems.count == problemsBefore
-        if settingsAreSound { apply(members, to: &entry) }
+        if let settings = check(value, as: .object(EntrySettings.group), at: written) {
+            apply(EntrySettings.group.values(ofChecked: settings), to: &entry)
+        }
+        entry.configLine = value.member("config")?.line ?? 0
         if !entry.canOverlap, let handover = value.member("handover_timeout_ms") {
             warnings.append(
                 ConfigurationProblem(
@@ -77,17 +52,13 @@ struct EntryParser {
         return entry
     }
 
-    private mutating func check(_ member: LocatedValue.Member, of name: String) {
-        if let schema = Self.settings[member.key] {
-            problems += schema.problems(in: member.value, path: "\(name).\(member.key)")
-            if member.key == "health" {
-                warnings.append(
-                    ConfigurationProblem(line: member.line, message: "\(name).health: health checks are not run by this version; ignored"))
-            }
-        } else if let meant = EditDistance.nearest(to: member.key, among: Self.settings.keys) {
-            warnings.append(
-                ConfigurationProblem(line: member.line, message: "\(name): unknown key `\(member.key)` ignored (did you mean `\(meant)`?)"))
-        }
+    /// The checked form of a value; nil when something is wrong with it.
+    private mutating func check(_ value: LocatedValue, as shape: SettingShape, at path: String) -> JSONValue? {
+        var check = SettingCheck(context: context)
+        let result = check.normalise(value, as: shape, at: path)
+        problems += check.problems
+        warnings += check.warnings
+        return check.problems.isEmpty ? result : nil
     }
 
     /// Numbers repeated names in order of appearance: `a`, `a#1`, `a#2` (spec §12).
@@ -112,29 +83,35 @@ struct EntryParser {
         return entry
     }
 
-    private func apply(_ members: [LocatedValue.Member], to entry: inout WorkerEntry) {
-        for member in members where !member.value.isNull {
-            let json = member.value.json
-            switch member.key {
-            case "image": entry.image = json.string
-            case "config": (entry.config, entry.configLine) = (json, member.line)
-            case "exec": entry.exec = json.string.map(WorkerEntry.Command.line) ?? .arguments((json.array ?? []).compactMap(\.string))
-            case "restart": entry.restart.apply(json)
-            case "resources":
-                entry.resources.openFiles = json["nofile"]?.integer.map(Int.init)
-                entry.resources.memoryMaximumMiB = json["memory_max_mb"]?.integer.map(Int.init)
-                entry.resources.niceness = json["nice"]?.integer.map(Int.init)
-                entry.resources.coreBytes = json["core"]?.integer.map(Int.init) ?? 0
-            case "depends_on": entry.dependsOn = json.string.map { [$0] } ?? (json.array ?? []).compactMap(\.string)
-            case "env": entry.environment = (json.object ?? [:]).mapValues { $0.string ?? $0.text }
-            case "stop_timeout_ms": entry.stopTimeout = .milliseconds(json.integer ?? 10000)
-            case "startup_timeout_ms": entry.startupTimeout = .milliseconds(json.integer ?? 10000)
-            case "handover_timeout_ms": entry.handoverTimeout = .milliseconds(json.integer ?? 300_000)
-            case "critical": entry.restart.isCritical = json.bool ?? false
-            case "readiness": entry.readiness = json.string.flatMap(WorkerEntry.Readiness.init) ?? entry.readiness
-            default: break
-            }
+    private func apply(_ values: SettingValues, to entry: inout WorkerEntry) {
+        typealias Key = EntrySettings
+        entry.image = values[Key.image]
+        entry.config = values[Key.config]
+        entry.exec = values[Key.executable]
+        if let restart = values[Key.restart] {
+            let own = entry.restart
+            entry.restart = restart.settings
+            entry.restart.policy = restart.policy ?? own.policy
+            entry.restart.isCritical = restart.isCritical ?? false
+            // Who names a delay wants it from the first restart on.
+            entry.restart.immediateRestarts = restart.immediateRestarts ?? (restart.namesDelay ? 0 : own.immediateRestarts)
         }
+        entry.restart.isCritical = values[Key.isCritical] ?? entry.restart.isCritical
+        let resources = values[Key.resources]
+        entry.resources = WorkerEntry.Resources(
+            openFiles: resources[Key.Resources.openFiles], memoryMaximumMiB: resources[Key.Resources.memory],
+            niceness: resources[Key.Resources.niceness], coreBytes: resources[Key.Resources.core])
+        entry.dependsOn = values[Key.dependencies]
+        entry.environment = values[Key.environment]
+        entry.stopTimeout = values[Key.stopTimeout] ?? entry.stopTimeout
+        entry.startupTimeout = values[Key.startupTimeout]
+        entry.handoverTimeout = values[Key.handoverTimeout]
+        if let isCoreWorker = values[Key.isCoreWorker] {
+            entry.isCoreWorker = isCoreWorker
+            entry.checksItsConfig = isCoreWorker
+            entry.readiness = isCoreWorker ? .reported : .alive
+        }
+        entry.readiness = values[Key.readiness] ?? entry.readiness
     }
 
     /// Checks name, `image`, `exec` and `config` against the catalogue.
@@ -150,27 +127,38 @@ struct EntryParser {
             }
             // A replaced executable knows its own keys and adapters.
             guard entry.exec == nil else { return checkExecutable(entry, type, value) }
-            if let config = value.member("config"), !config.value.isNull {
-                problems += type.schema.problems(in: config.value, path: "\(entry.id).config")
-            } else if type.needsConfig {
-                problems.append(
-                    ConfigurationProblem(line: nameLine, message: "\(entry.id): missing `config` with the field `exec`: a list of commands")
-                )
-            }
-            checkFIFO(value.member("config")?.value, of: entry)
+            checkConfig(of: &entry, type, value.member("config"), nameLine: nameLine)
         } else if entry.exec == nil {
-            let base = String(entry.name.prefix { $0 != "#" })
-            let cure = "External workers from a registry are not supported: name its program with `exec:`, or start it yourself"
-            let meant = EditDistance.nearest(to: base, among: WorkerCatalogue.allNames)
-            let message =
-                meant.map { "unknown worker '\(entry.name)' (did you mean '\($0)'?)" } ?? "unknown worker '\(entry.name)'. \(cure)"
-            problems.append(ConfigurationProblem(line: nameLine, message: message))
+            problems.append(ConfigurationProblem(line: nameLine, message: Self.unknownWorker(entry.name)))
         }
-        if case .arguments(let words)? = entry.exec, words.first?.isEmpty ?? true {
+        if case .arguments(let words)? = entry.exec, words.isEmpty {
             problems.append(
                 ConfigurationProblem(
                     line: value.member("exec")?.line, message: "\(entry.id).exec: the list needs a program as its first element"))
         }
+        if entry.checksItsConfig, entry.exec == nil {
+            problems.append(
+                ConfigurationProblem(
+                    line: value.member("core_worker")?.line, message: "\(entry.id).core_worker: needs `exec`, the program that is one"))
+        }
+    }
+
+    private mutating func checkConfig(of entry: inout WorkerEntry, _ type: WorkerType, _ config: LocatedValue.Member?, nameLine: Int) {
+        if let config, !config.value.isNull {
+            entry.config = check(config.value, as: .object(type.settings), at: "\(entry.id).config")
+        } else if type.needsConfig {
+            problems.append(
+                ConfigurationProblem(line: nameLine, message: "\(entry.id): missing `config` with the field `exec`: a list of commands"))
+        }
+    }
+
+    private static func unknownWorker(_ name: String) -> String {
+        let base = String(name.prefix { $0 != "#" })
+        if let meant = EditDistance.nearest(to: base, among: WorkerCatalogue.allNames) {
+            return "unknown worker '\(name)' (did you mean '\(meant)'?)"
+        }
+        return
+            "unknown worker '\(name)'. External workers from a registry are not supported: name its program with `exec:`, or start it yourself"
     }
 
     private mutating func checkExecutable(_ entry: WorkerEntry, _ type: WorkerType, _ value: LocatedValue) {
@@ -180,36 +168,5 @@ struct EntryParser {
                 line: value.member("exec")?.line,
                 message: "\(entry.id).exec: this worker has no executable of its own to replace; remove `exec`"
                     + (type.service == .userProcesses ? " or put the commands under `config.exec`" : "")))
-    }
-
-    /// `message_group_field` is what a FIFO queue orders by, so it cannot do without (spec §16).
-    private mutating func checkFIFO(_ config: LocatedValue?, of entry: WorkerEntry) {
-        guard entry.typeName == "iii-queue", case .map(let queues)? = config?.member("queue_configs")?.value.content else { return }
-        for queue in queues where queue.value.member("type")?.value.json.string == "fifo" {
-            if queue.value.member("message_group_field")?.value.json.string?.isEmpty ?? true {
-                problems.append(
-                    ConfigurationProblem(
-                        line: queue.line,
-                        message: "\(entry.id).config.queue_configs.\(queue.key): a fifo queue needs the field `message_group_field`"))
-            }
-        }
-    }
-}
-
-extension RestartSettings {
-    fileprivate mutating func apply(_ json: JSONValue) {
-        if let policy = (json.string ?? json["policy"]?.string).flatMap(Policy.init) { self.policy = policy }
-        func duration(_ key: String) -> Duration? { json[key]?.integer.map { .milliseconds($0) } }
-        // Who names a delay wants it from the first restart on.
-        immediateRestarts = json["immediate_restarts"]?.integer.map(Int.init) ?? (json["delay_ms"] == nil ? immediateRestarts : 0)
-        delay = duration("delay_ms") ?? delay
-        factor = json["factor"]?.number ?? factor
-        maximumDelay = duration("max_delay_ms") ?? maximumDelay
-        jitter = json["jitter"]?.number ?? jitter
-        resetAfter = duration("reset_after_ms") ?? resetAfter
-        maximumRestarts = json["max_restarts"]?.integer.map(Int.init) ?? maximumRestarts
-        window = duration("window_ms") ?? window
-        givesUp = json["give_up"]?.bool ?? givesUp
-        isCritical = json["critical"]?.bool ?? isCritical
     }
 }

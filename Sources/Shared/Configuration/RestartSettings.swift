@@ -27,10 +27,13 @@ package struct RestartSettings: Sendable, Hashable {
     package var isCritical: Bool
 
     package init(
-        policy: Policy = .always, immediateRestarts: Int = 0, delay: Duration = .milliseconds(200), factor: Double = 2,
-        maximumDelay: Duration = .seconds(30),
-        jitter: Double = 0.2, resetAfter: Duration = .seconds(60), maximumRestarts: Int = 10, window: Duration = .seconds(60),
-        givesUp: Bool = false, isCritical: Bool = false
+        policy: Policy = .always, immediateRestarts: Int = 0, delay: Duration = EntrySettings.Restart.delay.defaultValue,
+        factor: Double = EntrySettings.Restart.factor.defaultValue,
+        maximumDelay: Duration = EntrySettings.Restart.maximumDelay.defaultValue,
+        jitter: Double = EntrySettings.Restart.jitter.defaultValue, resetAfter: Duration = EntrySettings.Restart.resetAfter.defaultValue,
+        maximumRestarts: Int = EntrySettings.Restart.maximumRestarts.defaultValue,
+        window: Duration = EntrySettings.Restart.window.defaultValue, givesUp: Bool = EntrySettings.Restart.givesUp.defaultValue,
+        isCritical: Bool = false
     ) {
         self.policy = policy
         self.immediateRestarts = immediateRestarts

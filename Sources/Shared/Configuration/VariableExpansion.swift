@@ -1,3 +1,5 @@
+import IIISettings
+
 /// Replaces `${NAME}` and `${NAME:default}` in the text of a configuration file, before YAML sees it (spec §13).
 ///
 /// One pass, never recursive. NAME is everything up to the first `:` or `}`; DEFAULT is everything up to the first `}` and

@@ -1,30 +1,33 @@
+import IIISettings
+
 /// Every worker name the engine knows, with the shorter names of newer releases as aliases (spec §16, design §1).
 package enum WorkerCatalogue {
     /// In the order of the table of spec §16.
     package static let types: [WorkerType] = [
-        WorkerType("iii-worker-manager", .core, workerManagerSchema, isDefault: true, isMandatory: true),
-        WorkerType("iii-engine-functions", .core, .any, isDefault: true, isMandatory: true),
+        WorkerType("iii-worker-manager", .core, WorkerManagerSettings.group, isDefault: true, isMandatory: true),
+        WorkerType("iii-engine-functions", .core, EngineFunctionsSettings.group, isDefault: true, isMandatory: true),
         WorkerType(
-            "iii-telemetry", .ignored(reason: "this engine sends no product analytics"), telemetrySchema, isDefault: false),
+            "iii-telemetry", .ignored(reason: TelemetrySettings.reason), TelemetrySettings.group, isDefault: false),
         WorkerType(
-            "iii-observability", .executable(name: "iii-observability", role: "observability"), observabilitySchema, start: 0, stop: 6,
+            "iii-observability", .executable(name: "iii-observability", role: "observability"), ObservabilitySettings.group, start: 0,
+            stop: 6,
             isDefault: true, isMandatory: true),
         WorkerType(
-            "iii-http", .executable(name: "iii-http", role: "http"), httpSchema, start: 4, stop: 0,
-            listener: .init(name: "http", defaultPort: 3111), canOverlap: true, isDefault: true),
+            "iii-http", .executable(name: "iii-http", role: "http"), HTTPSettings.group, start: 4, stop: 0,
+            listener: .init(name: "http", defaultPort: HTTPSettings.defaultPort), canOverlap: true, isDefault: true),
         WorkerType(
-            "iii-stream", .executable(name: "iii-stream", role: "stream"), streamSchema, start: 3, stop: 1,
-            listener: .init(name: "stream", defaultPort: 3112), isDefault: true),
-        WorkerType("iii-state", .executable(name: "iii-stream", role: "state"), stateSchema, isDefault: true),
-        WorkerType("iii-queue", .executable(name: "iii-queue", role: "queue"), queueSchema, start: 1, stop: 3, isDefault: true),
-        WorkerType("iii-pubsub", .executable(name: "iii-queue", role: "pubsub"), pubsubSchema, isDefault: true),
-        WorkerType("iii-cron", .executable(name: "iii-cron", role: "cron"), cronSchema, start: 2, stop: 2, isDefault: true),
-        WorkerType("iii-http-functions", .executable(name: "iii-http", role: "outbound"), httpFunctionsSchema),
-        WorkerType("iii-bridge", .executable(name: "iii-queue", role: "bridge"), bridgeSchema),
-        WorkerType("iii-exec", .userProcesses, execSchema, start: 6, stop: 5, needsConfig: true),
+            "iii-stream", .executable(name: "iii-stream", role: "stream"), StreamSettings.group, start: 3, stop: 1,
+            listener: .init(name: "stream", defaultPort: StreamSettings.defaultPort), isDefault: true),
+        WorkerType("iii-state", .executable(name: "iii-stream", role: "state"), StateSettings.group, isDefault: true),
+        WorkerType("iii-queue", .executable(name: "iii-queue", role: "queue"), QueueSettings.group, start: 1, stop: 3, isDefault: true),
+        WorkerType("iii-pubsub", .executable(name: "iii-queue", role: "pubsub"), PubsubSettings.group, isDefault: true),
+        WorkerType("iii-cron", .executable(name: "iii-cron", role: "cron"), CronSettings.group, start: 2, stop: 2, isDefault: true),
+        WorkerType("iii-http-functions", .executable(name: "iii-http", role: "outbound"), HTTPFunctionsSettings.group),
+        WorkerType("iii-bridge", .executable(name: "iii-queue", role: "bridge"), BridgeSettings.group),
+        WorkerType("iii-exec", .userProcesses, ExecSettings.group, start: 6, stop: 5, needsConfig: true),
         WorkerType(
-            "configuration", .ignored(reason: "entries are configured in the file; functions `configuration::*` are not served"),
-            configurationSchema),
+            "configuration", .ignored(reason: ConfigurationWorkerSettings.reason),
+            ConfigurationWorkerSettings.group),
     ]
 
     private static let typesByName = Dictionary(uniqueKeysWithValues: types.map { ($0.name, $0) })

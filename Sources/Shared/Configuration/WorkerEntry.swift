@@ -1,4 +1,5 @@
 import IIIProtocol
+import IIISettings
 
 /// One entry of `workers:` or `modules:`, checked and with all settings resolved (spec §12, §29.4).
 package struct WorkerEntry: Sendable, Hashable {
@@ -11,7 +12,7 @@ package struct WorkerEntry: Sendable, Hashable {
     }
 
     /// When a child counts as ready.
-    package enum Readiness: String, Sendable, Hashable {
+    package enum Readiness: String, Sendable, Hashable, CaseIterable {
         /// When it has called `core::builtin::ready`.
         case reported
         /// As soon as its process lives.
@@ -43,17 +44,21 @@ package struct WorkerEntry: Sendable, Hashable {
     package var typeName: String
     package var image: String?
     package var exec: Command?
-    /// The expanded `config:` block; nil when absent or null.
+    /// The program is built on IIIWorker and takes part in readiness, drain and live change of its configuration.
+    package var isCoreWorker: Bool
+    /// The file says `core_worker: true`, so that the program may be asked to check its `config`.
+    package var checksItsConfig = false
+    /// The expanded `config:` block, in the form its declaration wants; nil when absent or null.
     package var config: JSONValue?
     package var restart: RestartSettings
     package var resources = Resources()
     /// Ids of the entries that must be ready before this one starts.
     package var dependsOn: [String] = []
     package var environment: [String: String] = [:]
-    package var startupTimeout: Duration = .seconds(10)
-    package var stopTimeout: Duration = .seconds(10)
+    package var startupTimeout = EntrySettings.startupTimeout.defaultValue
+    package var stopTimeout = Duration.seconds(10)
     /// How long a replaced process may go on with what it has (open streams, long requests); only where `canOverlap`.
-    package var handoverTimeout: Duration = .seconds(300)
+    package var handoverTimeout = EntrySettings.handoverTimeout.defaultValue
     package var readiness: Readiness
     /// False for entries the engine adds by itself.
     package var isExplicit = true
@@ -67,6 +72,7 @@ package struct WorkerEntry: Sendable, Hashable {
         self.name = name
         self.typeName = typeName
         self.readiness = readiness
+        isCoreWorker = readiness == .reported
         self.restart = restart
     }
 
@@ -77,12 +83,16 @@ package struct WorkerEntry: Sendable, Hashable {
 
     /// `config` with the defaults of the catalogue filled in.
     package var effectiveConfig: JSONValue {
-        type?.schema.fillingDefaults(config ?? .object([:])) ?? config ?? .object([:])
+        type?.settings.fillingDefaults(config ?? .object([:])) ?? config ?? .object([:])
     }
+
+    /// Typed access to `config` by the constants of its type's declaration; nil for a name of the user's own.
+    package var values: SettingValues? { type?.settings.values(ofChecked: config ?? .null) }
 
     /// Host and port of the socket the entry listens on, if its type has one.
     package var address: (host: String, port: Int)? {
-        guard let defaultPort = type?.listener?.defaultPort ?? (typeName == "iii-worker-manager" ? 49134 : nil) else { return nil }
+        guard let defaultPort = type?.listener?.defaultPort ?? (typeName == "iii-worker-manager" ? WorkerManagerSettings.defaultPort : nil)
+        else { return nil }
         let effective = effectiveConfig
         return (effective["host"]?.string ?? "127.0.0.1", effective["port"]?.integer.map(Int.init) ?? defaultPort)
     }

@@ -1,3 +1,5 @@
+import IIISettings
+
 /// What the engine knows about one worker name of spec §16: who serves it, in which order, with which configuration.
 package struct WorkerType: Sendable {
     /// Who does the work of an entry.
@@ -21,7 +23,8 @@ package struct WorkerType: Sendable {
 
     package var name: String
     package var service: Service
-    package var schema: ConfigurationSchema
+    /// The keys of its `config`.
+    package var settings: SettingGroup
     /// Lower starts first (spec §29.3).
     package var startRank: Int
     /// Lower stops first (spec §29.6).
@@ -37,12 +40,12 @@ package struct WorkerType: Sendable {
     package var needsConfig: Bool
 
     init(
-        _ name: String, _ service: Service, _ schema: ConfigurationSchema, start: Int = 5, stop: Int = 4, listener: Listener? = nil,
+        _ name: String, _ service: Service, _ settings: SettingGroup, start: Int = 5, stop: Int = 4, listener: Listener? = nil,
         canOverlap: Bool = false, isDefault: Bool = false, isMandatory: Bool = false, needsConfig: Bool = false
     ) {
         self.name = name
         self.service = service
-        self.schema = schema
+        self.settings = settings
         self.startRank = start
         self.stopRank = stop
         self.listener = listener

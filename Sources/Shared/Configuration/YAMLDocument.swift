@@ -1,4 +1,5 @@
 import IIIProtocol
+import IIISettings
 import Yams
 
 /// Reads one YAML document into values that know their lines. Yams is used for the grammar only; scalars get their types here.
@@ -34,7 +35,8 @@ package struct YAMLDocument {
         switch node {
         case .scalar(let scalar):
             let isPlain = scalar.style == .plain || scalar.style == .any
-            return LocatedValue(line: line, content: .scalar(YAMLScalar.value(scalar.string, tag: scalar.tag.rawValue, isPlain: isPlain)))
+            let value = YAMLScalar.value(scalar.string, tag: scalar.tag.rawValue, isPlain: isPlain)
+            return LocatedValue(line: line, content: .scalar(value), source: scalar.string)
         case .sequence(let sequence):
             var elements: [LocatedValue] = []
             for element in sequence { elements.append(try value(of: element)) }

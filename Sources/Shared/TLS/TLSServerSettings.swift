@@ -1,9 +1,8 @@
+import IIISettings
+
 /// What a TLS listener is made of. Paths are taken from the working directory of the process unless they begin with a slash.
 package struct TLSServerSettings: Sendable, Equatable {
-    package enum Version: String, Sendable, CaseIterable {
-        case tls12 = "1.2"
-        case tls13 = "1.3"
-    }
+    package typealias Version = TLSVersion
 
     /// PEM: the server's certificate, then those between it and the authority.
     package var certificateFile: String
@@ -24,6 +23,14 @@ package struct TLSServerSettings: Sendable, Equatable {
         self.minimumVersion = minimumVersion
         self.clientAuthorityFile = clientAuthorityFile
         self.passwordVariable = passwordVariable
+    }
+
+    /// From a checked `tls` map.
+    package init(_ values: SettingValues) {
+        self.init(
+            certificateFile: values[TLSSettings.certificateFile], privateKeyFile: values[TLSSettings.keyFile],
+            minimumVersion: values[TLSSettings.minimumVersion], clientAuthorityFile: values[TLSSettings.clientAuthorityFile],
+            passwordVariable: values[TLSSettings.passwordVariable])
     }
 
     /// Key of the configuration and path of each file.

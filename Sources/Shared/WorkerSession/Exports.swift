@@ -1,2 +1,3 @@
-// A worker's source needs one import: values, errors and addresses come with the library.
+// A worker's source needs one import: values, errors, addresses and settings come with the library.
 @_exported import IIIProtocol
+@_exported import IIISettings

@@ -35,7 +35,7 @@ final class Assembly: @unchecked Sendable {
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         do {
             let secrets = BuiltinSecrets(shared: try sharedSecret())
-            let options = EngineOptions(config: plan.workerManagers.first?.effectiveConfig ?? [:])
+            let options = plan.workerManagers.first.map { EngineOptions($0) } ?? EngineOptions()
             let engine = Engine(
                 eventLoop: group.next(), options: options, version: engineVersion,
                 channelKey: SecureBytes.hex(SecureBytes.random(count: 32)),

@@ -19,7 +19,7 @@ struct ConfigurationOptions: ParsableArguments {
     func load(lookup: ExecutableLookup, environment: [String: String]) throws(ConfigurationErrors) -> EngineConfiguration {
         if useDefaultConfig {
             let names = ["iii-http", "iii-stream", "iii-queue", "iii-cron", "iii-observability"]
-            return .default(availableExecutables: lookup.available(among: names), environment: environment)
+            return .default(availableExecutables: lookup.available(among: names))
         }
         let text = try ConfigurationFile.read(path)
         return try .load(text: text, path: path, environment: environment, engineVersion: engineVersion)

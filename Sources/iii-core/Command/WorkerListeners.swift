@@ -4,6 +4,7 @@ import IIICrypto
 import IIIEngine
 import IIIProtocol
 import IIIServer
+import IIISettings
 import IIISupervision
 import IIITLS
 import IIIWorker
@@ -87,7 +88,7 @@ final class WorkerListeners: @unchecked Sendable {
         for (id, listener) in listeners {
             guard let entry = wanted[id] else { continue }
             listeners[id]?.entry = entry
-            listener.settings.replace(with: EngineOptions(config: entry.effectiveConfig), on: engine.eventLoop)
+            listener.settings.replace(with: EngineOptions(entry), on: engine.eventLoop)
             if Self.tls(of: entry) != Self.tls(of: listener.entry) {
                 listener.settings.replace(tls: certificates[id], on: engine.eventLoop)
             }
@@ -96,7 +97,7 @@ final class WorkerListeners: @unchecked Sendable {
             do { try serve(entry, socket, certificates[entry.id]) } catch { return "\(entry.id): \(error)" }
         }
         guard let first = entries.first else { return nil }
-        let options = EngineOptions(config: first.effectiveConfig)
+        let options = EngineOptions(first)
         engine.eventLoop.execute { [engine] in engine.optionsChanged(options) }
         children?.settings.replace(with: options, on: engine.eventLoop)
         if let listener = listeners[first.id] { engineAddress = address(of: first, listener.server) }
@@ -139,21 +140,21 @@ final class WorkerListeners: @unchecked Sendable {
 
     private static func certificate(_ entry: WorkerEntry) throws(ConfigurationError) -> TLSServerContext? {
         do throws(TLSFailure) {
-            guard let settings = try TLSServerSettings(config: tls(of: entry)) else { return nil }
-            return try TLSServerContext(settings, environment: ServerTLS.environment)
+            guard let values = entry.values?[WorkerManagerSettings.tls] else { return nil }
+            return try TLSServerContext(TLSServerSettings(values), environment: ServerTLS.environment)
         } catch {
             throw ConfigurationError("\(entry.id).config.\(error)")
         }
     }
 
     private func socket(of entry: WorkerEntry, inherited: CInt?) throws(ListenError) -> ListeningSocket {
-        let address = entry.address ?? ("127.0.0.1", 49134)
+        let address = entry.address ?? ("127.0.0.1", WorkerManagerSettings.defaultPort)
         if let inherited { return ListeningSocket(descriptor: inherited, host: address.host, port: address.port) }
         return try ListeningSocket.bind(host: address.host, port: address.port)
     }
 
     private func serve(_ entry: WorkerEntry, _ socket: ListeningSocket, _ certificate: TLSServerContext?) throws {
-        let settings = ListenerSettings(EngineOptions(config: entry.effectiveConfig), tls: certificate)
+        let settings = ListenerSettings(EngineOptions(entry), tls: certificate)
         let server = try engine.serve(socket: socket.descriptor, settings: settings).wait()
         listeners[entry.id] = Listener(entry: entry, settings: settings, server: server)
         engine.logger.info(
@@ -167,9 +168,14 @@ final class WorkerListeners: @unchecked Sendable {
         do { socket = try ListeningSocket.bind(host: "127.0.0.1", port: 0) } catch {
             socket = try ListeningSocket.bind(host: "::1", port: 0)
         }
-        let settings = ListenerSettings(EngineOptions(config: entry.effectiveConfig))
+        let settings = ListenerSettings(EngineOptions(entry))
         _ = try engine.serve(socket: socket.descriptor, settings: settings, audience: .children(secret: secret)).wait()
         let host = socket.host.contains(":") ? "[\(socket.host)]" : socket.host
         children = ("ws://\(host):\(socket.actualPort ?? socket.port)", settings)
     }
+}
+
+extension EngineOptions {
+    /// From an `iii-worker-manager` entry of a loaded configuration.
+    init(_ entry: WorkerEntry) { self.init(entry.values ?? WorkerManagerSettings.group.defaults) }
 }

@@ -1,5 +1,6 @@
 import IIIProtocol
 import IIIServer
+import IIISettings
 import IIITLS
 import IIIWorker
 import Logging
@@ -42,10 +43,10 @@ public final class HTTPGateway: CoreWorker {
 
     public static func configuration(from json: JSONValue) throws -> Configuration {
         do {
-            let values = try HTTPConfiguration(json: json)
+            let values = HTTPConfiguration(try HTTPSettings.group.read(json))
             return Configuration(values: values, tls: try values.tls.map { try TLSServerContext($0, environment: ServerTLS.environment) })
-        } catch let error as HTTPConfigurationError {
-            throw ConfigurationError(error.message)
+        } catch let error as InvalidSettings {
+            throw ConfigurationError(error.description)
         } catch let error as TLSFailure {
             throw ConfigurationError(error.description)
         }

@@ -1,5 +1,6 @@
 import Glibc
 import IIIProtocol
+import IIISettings
 import IIIWorker
 import Logging
 import NIOCore
@@ -40,7 +41,9 @@ public final class HTTPFunctions: CoreWorker {
     private static let drainMargin = TimeAmount.milliseconds(300)
 
     public static func configuration(from json: JSONValue) throws -> Configuration {
-        do { return Configuration(values: try OutboundConfiguration(json: json)) } catch { throw ConfigurationError(error.message) }
+        do throws(InvalidSettings) {
+            return Configuration(values: OutboundConfiguration(try HTTPFunctionsSettings.group.read(json)))
+        } catch { throw ConfigurationError(error.description) }
     }
 
     public init(configuration: Configuration, context: CoreWorkerContext) throws {

@@ -1,4 +1,5 @@
 import IIIProtocol
+import IIISettings
 import IIITelemetry
 import IIITransport
 import Logging

@@ -1,13 +1,5 @@
 import IIIProtocol
-
-/// Which of several live owners of a function serves a call (design.md §3).
-package enum InvocationPolicy: String, Sendable, CaseIterable {
-    /// The newest registration; older ones take over when it leaves. The default, and what every SDK expects.
-    case latest
-    case roundRobin = "round_robin"
-    /// The owner with the fewest calls running; ties go round.
-    case leastPending = "least_pending"
-}
+import IIISettings
 
 /// What one worker said when it registered a function. Raw members are JSON text, kept and listed verbatim.
 package struct FunctionRegistration {

@@ -1,5 +1,6 @@
 import IIIConfiguration
 import IIIProtocol
+import IIISettings
 
 /// Everything the supervisor needs to know to run one entry of the configuration.
 package struct ChildSpecification: Sendable, Equatable {
@@ -45,12 +46,7 @@ package struct ChildSpecification: Sendable, Equatable {
 
 /// The commands of one `iii-exec` entry (spec §18): all but the last must end with 0, the last one is supervised.
 package struct ExecPipeline: Sendable, Equatable {
-    package struct Step: Sendable, Equatable {
-        package var command: String
-        package var name: String?
-        package var directory: String?
-        package var environment: [String: String] = [:]
-    }
+    package typealias Step = ExecSettings.Command
 
     package var steps: [Step]
     /// Globs; a change of a matching file runs the pipeline again from its first step.
@@ -58,15 +54,10 @@ package struct ExecPipeline: Sendable, Equatable {
     /// Names of files and directories that are never looked into.
     package var ignored: [String]
 
-    /// From a configuration that the schema has accepted; nil when it lists no command.
-    package init?(config: JSONValue?) {
-        steps = (config?["exec"]?.array ?? []).compactMap { item in
-            guard let command = item.string ?? item["command"]?.string else { return nil }
-            let environment = (item["env"]?.object ?? [:]).mapValues { $0.string ?? $0.text }
-            return Step(command: command, name: item["name"]?.string, directory: item["cwd"]?.string, environment: environment)
-        }
-        watch = (config?["watch"]?.array ?? []).compactMap(\.string)
-        ignored = (config?["ignore"]?.array)?.compactMap(\.string) ?? [".git", "node_modules", "target", ".build"]
-        if steps.isEmpty { return nil }
+    /// From the checked `config` of the entry.
+    package init(_ values: SettingValues) {
+        steps = values[ExecSettings.commands]
+        watch = values[ExecSettings.watch] ?? []
+        ignored = values[ExecSettings.ignored]
     }
 }

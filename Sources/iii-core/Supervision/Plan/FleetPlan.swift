@@ -1,5 +1,6 @@
 import IIIConfiguration
 import IIIProtocol
+import IIISettings
 
 /// Which processes a configuration asks for. Pure but for the look-up of executables, which is handed in.
 package struct FleetPlan: Sendable {
@@ -44,7 +45,7 @@ package struct FleetPlan: Sendable {
         case .ignored(let reason):
             if entry.isExplicit { remarks.append("entry '\(entry.id)' is accepted and ignored: \(reason)") }
         case .userProcesses:
-            if let pipeline = ExecPipeline(config: entry.config) { children.append(specification("exec", .pipeline(pipeline))) }
+            if let values = entry.values { children.append(specification("exec", .pipeline(ExecPipeline(values)))) }
         case .executable(let executable, let role):
             if let command = entry.exec {
                 add(command, of: entry, lookup, &problems) { specification(role, $0) }

@@ -47,7 +47,7 @@ extension SupervisorLoop {
         case .executable(let path, let arguments): request = SpawnRequest(path: path, arguments: arguments, environment: [])
         case .pipeline(let pipeline):
             let step = pipeline.steps[slot.step]
-            request = SpawnRequest(path: "/bin/sh", arguments: ["-c", step.command], environment: [], directory: step.directory)
+            request = SpawnRequest(path: "/bin/sh", arguments: ["-c", step.line], environment: [], directory: step.directory)
             extra = step.environment
             // User programs know nothing of the lifeline.
             request.parentDeathSignal = SIGKILL

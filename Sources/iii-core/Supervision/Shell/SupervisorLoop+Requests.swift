@@ -1,6 +1,7 @@
 import Glibc
 import IIIConfiguration
 import IIIProtocol
+import IIISettings
 
 /// A request that is answered when children have reached a state.
 struct Waiter {

@@ -1,4 +1,5 @@
 import IIIProtocol
+import IIISettings
 
 /// Every answer that the gateway itself gives instead of a handler (http.md §11).
 package enum GatewayError: Error, Equatable, Sendable {

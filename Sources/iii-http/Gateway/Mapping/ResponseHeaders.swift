@@ -56,7 +56,7 @@ struct ResponseHeaders {
 
     private mutating func write(_ name: UnsafeRawBufferPointer, _ rawValue: UnsafeRawBufferPointer, to buffer: inout ByteBuffer) {
         let value = ASCII.trimmed(rawValue)
-        guard Self.isToken(name), Self.isFieldValue(value), !Self.belongsToFraming(name), !cors.overrides(name) else { return }
+        guard HTTPFieldName.isToken(name), Self.isFieldValue(value), !HTTPFieldName.belongsToFraming(name), !cors.overrides(name) else { return }
         if name.count == reserved.count, reserved.withUnsafeBytes({ ASCII.equalIgnoringCase(name, $0) }) { return }
         note(name, value)
         buffer.writeLowercased(name)
@@ -102,34 +102,8 @@ struct ResponseHeaders {
         return text.withUTF8 { body(UnsafeRawBufferPointer($0)) }
     }
 
-    /// RFC 9110 §5.6.2.
-    static func isToken(_ bytes: UnsafeRawBufferPointer) -> Bool {
-        guard !bytes.isEmpty else { return false }
-        for byte in bytes {
-            let isLetter = (byte | 0x20) &- 0x61 < 26
-            let isDigit = byte &- 0x30 < 10
-            guard isLetter || isDigit || tokenMarks.contains(byte) else { return false }
-        }
-        return true
-    }
-
-    private static let tokenMarks: Set<UInt8> = Set("!#$%&'*+-.^_`|~".utf8)
-
     private static func isFieldValue(_ bytes: UnsafeRawBufferPointer) -> Bool {
         for byte in bytes where byte < 0x20 && byte != 0x09 || byte == 0x7F { return false }
         return true
-    }
-
-    /// Fields that only the gateway may set, because they frame the message.
-    static func belongsToFraming(_ name: UnsafeRawBufferPointer) -> Bool {
-        switch name.count {
-        case 2: ASCII.equals(name, "te")
-        case 7: ASCII.equals(name, "trailer") || ASCII.equals(name, "upgrade")
-        case 10: ASCII.equals(name, "connection") || ASCII.equals(name, "keep-alive")
-        case 14: ASCII.equals(name, "content-length")
-        case 16: ASCII.equals(name, "proxy-connection")
-        case 17: ASCII.equals(name, "transfer-encoding")
-        default: false
-        }
     }
 }

@@ -1,3 +1,4 @@
+import IIISettings
 import NIOCore
 import NIOHTTP1
 

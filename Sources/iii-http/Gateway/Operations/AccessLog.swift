@@ -1,17 +1,9 @@
 import IIIProtocol
+import IIISettings
 import IIIWorker
 import Logging
 import NIOCore
 import NIOHTTP1
-
-/// How requests are logged (http.md §15.2, §20.30).
-package enum AccessLogFormat: String, Sendable, CaseIterable {
-    case off
-    /// `[CALLED] Endpoint GET /x → fn::id 200 (3ms)` in the log of the process.
-    case text
-    /// One JSON object a line on standard output.
-    case json
-}
 
 /// What is known of a request when it begins; exists only while the log is on and has chosen this request.
 struct AccessRecord {

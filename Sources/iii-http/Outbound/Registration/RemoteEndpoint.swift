@@ -96,8 +96,7 @@ package struct RemoteEndpoint: Sendable {
     }
 
     private static func check(headerName name: String, _ field: String) throws(InvocationError) {
-        let isToken = !name.isEmpty && name.utf8.allSatisfy { $0.isLetter || $0.isDigit || "!#$%&'*+-.^_`|~".utf8.contains($0) }
-        guard isToken else { throw wrong(field, "a header name, not '\(name.prefix(64))'") }
+        guard HTTPFieldName.isToken(name) else { throw wrong(field, "a header name, not '\(name.prefix(64))'") }
         guard !reservedHeaders.contains(name.lowercased()) else {
             throw wrong(field, "free of '\(name)', which the connection sets itself")
         }

@@ -1,11 +1,17 @@
 import IIIProtocol
 
-/// A value of a configuration file together with the line it stands on.
+/// A value of a configuration file together with the line it stands on and, of a scalar, the text it was written as.
 package struct LocatedValue: Sendable, Hashable {
     package struct Member: Sendable, Hashable {
         package var key: String
         package var line: Int
         package var value: LocatedValue
+
+        package init(key: String, line: Int, value: LocatedValue) {
+            self.key = key
+            self.line = line
+            self.value = value
+        }
     }
 
     package enum Content: Sendable, Hashable {
@@ -15,15 +21,36 @@ package struct LocatedValue: Sendable, Hashable {
         case map([Member])
     }
 
+    /// 0 for a value that stands in no file.
     package var line: Int
     package var content: Content
+    /// What a scalar's text was before it became a number or boolean: `00770`, `1.50`.
+    package var source: String?
 
-    package init(line: Int, content: Content) {
+    package init(line: Int, content: Content, source: String? = nil) {
         self.line = line
         self.content = content
+        self.source = source
+    }
+
+    /// A value that does not come from a file.
+    package init(_ json: JSONValue) {
+        switch json {
+        case .array(let elements): self.init(line: 0, content: .list(elements.map(LocatedValue.init)))
+        case .object(let members):
+            let sorted = members.sorted { $0.key < $1.key }
+            self.init(line: 0, content: .map(sorted.map { Member(key: $0.key, line: 0, value: LocatedValue($0.value)) }))
+        default: self.init(line: 0, content: .scalar(json))
+        }
     }
 
     package var isNull: Bool { content == .scalar(.null) }
+
+    /// A scalar as its author wrote it; nil for null, lists and maps.
+    package var writtenText: String? {
+        guard case .scalar(let scalar) = content, !scalar.isNull else { return nil }
+        return scalar.string ?? source ?? scalar.text
+    }
 
     /// The value without its places.
     package var json: JSONValue {

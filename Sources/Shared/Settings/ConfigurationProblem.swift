@@ -1,0 +1,20 @@
+/// One thing that is wrong with a configuration, or worth knowing, and where.
+public struct ConfigurationProblem: Error, Sendable, Hashable, CustomStringConvertible {
+    /// 1-based line of the file; nil when the problem belongs to no line.
+    public var line: Int?
+    public var message: String
+
+    public init(line: Int? = nil, message: String) {
+        self.line = line
+        self.message = message
+    }
+
+    public var description: String { line.map { "line \($0): \(message)" } ?? message }
+}
+
+/// A configuration that its declaration refuses: everything that is wrong with it, each with key and cure.
+public struct InvalidSettings: Error, Sendable, Hashable, CustomStringConvertible {
+    public let problems: [ConfigurationProblem]
+
+    public var description: String { problems.map(\.message).joined(separator: "; ") }
+}
