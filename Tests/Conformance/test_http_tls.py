@@ -300,6 +300,8 @@ def test_config_check_names_what_is_wrong(tmp_path, tls, message):
 @pytest.mark.parametrize("version", ["1.2", "1.3", 1.2, 1.3])
 def test_config_check_knows_tls(tmp_path, version):
     tls = {"cert_file": "a", "key_file": "b", "min_version": version, "client_ca_file": "c", "key_password_env": "SOME_WORD"}
+    for name in "abc":
+        (tmp_path / name).touch()
     done = check(tmp_path, {"tls": tls})
     assert done.returncode == 0 and "SOME_WORD" in done.stdout, done.stdout + done.stderr
 
@@ -309,13 +311,14 @@ def check(tmp_path, http):
     return run_core("config", "check", "-c", "config.yaml", cwd=tmp_path)
 
 
-def test_the_exposure_warning_knows_tls(tmp_path):
-    tls = {"cert_file": "a", "key_file": "b"}
+def test_the_exposure_warning_knows_tls(authority, tmp_path):
+    certificate, key = authority.issue("exposed")
+    tls = {"cert_file": str(certificate), "key_file": str(key)}
     bare = check(tmp_path, {"host": "0.0.0.0"})
     assert "without authentication or TLS" in bare.stdout + bare.stderr
     secured = check(tmp_path, {"host": "0.0.0.0", "tls": tls})
     assert "without authentication:" in secured.stdout + secured.stderr
-    mutual = check(tmp_path, {"host": "0.0.0.0", "tls": {**tls, "client_ca_file": "c"}})
+    mutual = check(tmp_path, {"host": "0.0.0.0", "tls": {**tls, "client_ca_file": str(certificate)}})
     assert "without authentication" not in mutual.stdout + mutual.stderr
 
 

@@ -41,7 +41,7 @@ package struct EngineConfiguration: Sendable, Hashable {
     /// be read.
     package static func load(
         text: String, path: String, environment: [String: String], engineVersion: String,
-        unreadable: @escaping @Sendable (String) -> String? = SettingContext.process.unreadable
+        unreadable: @escaping @Sendable (String) -> String? = { _ in nil }
     ) throws(ConfigurationErrors) -> EngineConfiguration {
         let context = SettingContext(environment: { environment[$0] }, unreadable: unreadable)
         do throws(ConfigurationErrors) {

@@ -1,4 +1,5 @@
 import IIIConfiguration
+import IIISettings
 
 /// `iii-core config check`: the effective configuration with secrets masked on stdout; everything wrong, at once, on stderr.
 package enum ConfigCheck {
@@ -10,7 +11,8 @@ package enum ConfigCheck {
         do throws(ConfigurationErrors) {
             let text = try ConfigurationFile.read(path)
             let configuration = try EngineConfiguration.load(
-                text: text, path: path, environment: environment, engineVersion: engineVersion)
+                text: text, path: path, environment: environment, engineVersion: engineVersion,
+                unreadable: SettingContext.process.unreadable)
             let report = ConfigurationReport(configuration)
             output(report.text)
             for remark in report.remarks { errors(remark) }
