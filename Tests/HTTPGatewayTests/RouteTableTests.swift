@@ -5,12 +5,8 @@ import Testing
 @testable import IIIHTTPGateway
 
 @Suite struct RouteTableTests {
-    private func route(_ method: RouteMethod, _ path: String, _ trigger: String, function: String = "f", generation: UInt64 = 0) throws
-        -> Route
-    {
-        Route(
-            triggerID: trigger, method: method, pattern: try RoutePattern(path), functionID: FunctionID(own: function),
-            generation: generation)
+    private func route(_ method: RouteMethod, _ path: String, _ trigger: String, function: String = "f") throws -> Route {
+        Route(triggerID: trigger, method: method, pattern: try RoutePattern(path), functionID: FunctionID(own: function))
     }
 
     /// Function, and parameters in order; nil without a route.
@@ -121,16 +117,6 @@ import Testing
         try table.add(route(.get, "/b", "two"))
         #expect(throws: RouteConflict.self) { try table.add(self.route(.get, "/a/:y", "two")) }
         #expect(match(table, .get, "/b")?.trigger == "two")
-    }
-
-    @Test func whatIsNotReplayedGoes() throws {
-        var table = RouteTable()
-        try table.add(route(.get, "/kept", "kept", generation: 1))
-        try table.add(route(.get, "/gone", "gone", generation: 1))
-        try table.add(route(.get, "/kept", "kept", generation: 2))
-        #expect(table.removeRoutes(registeredBefore: 2).map(\.triggerID) == ["gone"])
-        #expect(match(table, .get, "/kept") != nil)
-        #expect(match(table, .get, "/gone") == nil)
     }
 
     /// The trie against the plainest matcher there is, over random patterns, removals and paths.

@@ -13,16 +13,16 @@ struct TestEngine: Sendable {
     let engine: Engine
     let url: WebSocketURL
 
-    func worker(_ name: String) -> IIIWorker.Worker { testWorker(url, name) }
+    func worker(_ name: String) -> WorkerClient { testWorker(url, name) }
 }
 
 /// A worker that says little and reconnects at once.
-func testWorker(_ url: WebSocketURL, _ name: String) -> IIIWorker.Worker {
+func testWorker(_ url: WebSocketURL, _ name: String) -> WorkerClient {
     var options = WorkerOptions(url: url, name: name)
     options.reconnectDelay = .milliseconds(20)
     var logger = Logger(label: name)
     logger.logLevel = .critical
-    return IIIWorker.Worker(options: options, logger: logger)
+    return WorkerClient(options: options, logger: logger)
 }
 
 func withEngine(_ body: (TestEngine) async throws -> Void) async throws {

@@ -5,7 +5,7 @@ import Testing
 
 /// Channels through a real engine in this process.
 @Suite(.timeLimit(.minutes(1))) struct WorkerChannelTests {
-    private func connected(_ engine: TestEngine, _ name: String) -> IIIWorker.Worker {
+    private func connected(_ engine: TestEngine, _ name: String) -> WorkerClient {
         let worker = engine.worker(name)
         worker.connect()
         return worker

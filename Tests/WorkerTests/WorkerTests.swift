@@ -8,8 +8,6 @@ import Testing
 
 @testable import IIIWorker
 
-private typealias Client = IIIWorker.Worker
-
 /// The public worker against a real engine over real sockets, in one process.
 @Suite(.serialized, .timeLimit(.minutes(1))) struct WorkerTests {
     struct Sum: Codable, Sendable, Equatable { var a: Int, b: Int }
@@ -59,7 +57,7 @@ private typealias Client = IIIWorker.Worker
             _ = try await eventually { try await client.call("ok::nothing") }
             #expect(try await client.call("ok::nothing") == nil)
             for (function, code) in [
-                ("fails::own", "teapot"), ("fails::any", "invocation_failed"), ("fails::input", "deserialization_error"),
+                ("fails::own", "teapot"), ("fails::any", "invocation_failed"), ("fails::input", "INVALID_ARGUMENTS"),
                 ("no::such", "function_not_found"),
             ] {
                 let error = await #expect(throws: InvocationError.self) { try await client.call(function, json: ["x": 1]) }
@@ -102,13 +100,17 @@ private typealias Client = IIIWorker.Worker
         try await withEngine { engine in
             let (provider, user) = (engine.worker("provider"), engine.worker("user"))
             let (bindings, continuation) = AsyncStream.makeStream(of: String.self)
-            provider.triggerType(TriggerTypeDeclaration(id: "kind", description: "k")) {
-                (binding: TriggerBinding) throws(InvocationError) in
-                if binding.config["bad"] == true { throw InvocationError(.triggerRegistrationFailed, "bad config") }
-                continuation.yield("+\(binding.functionID.text)")
-            } unregister: { id in
-                continuation.yield("-\(id)")
-            }
+            provider.triggerType(
+                TriggerTypeDeclaration(id: "kind", description: "k"),
+                accept: { binding, _ in
+                    if binding.config["bad"] == true { throw InvocationError(.triggerRegistrationFailed, "bad config") }
+                    continuation.yield("+\(binding.target.functionID)")
+                    return binding.id
+                },
+                release: { _, id, reason in
+                    continuation.yield("-\(id) \(reason)")
+                    return true
+                })
             provider.connect()
             let id = user.trigger(type: "kind", function: "f", config: [:])
             user.trigger(type: "kind", function: "g", config: ["bad": true])
@@ -116,7 +118,7 @@ private typealias Client = IIIWorker.Worker
             var iterator = bindings.makeAsyncIterator()
             #expect(await iterator.next() == "+f")
             user.unregisterTrigger(id)
-            #expect(await iterator.next() == "-\(id)")
+            #expect(await iterator.next() == "-\(id) unregistered")
             await provider.shutDown()
             await user.shutDown()
         }

@@ -3,14 +3,12 @@ import IIIWorker
 /// The smallest useful worker: one function, reachable over HTTP and from every other worker.
 @main
 struct HelloWorker {
-    static func main() async throws {
-        let worker = try Worker(name: "hello-worker")
-
-        // It neither waits nor computes, so it may answer on the spot.
-        worker.function("hello::greet", description: "Greets whoever the query names", immediate: greet)
-        worker.trigger(type: "http", function: "hello::greet", config: ["api_path": "/hello", "http_method": "GET"])
-
-        try await worker.run()
+    static func main() async {
+        await WorkerClient.main(name: "hello-worker") { worker in
+            // It neither waits nor computes, so it may answer on the spot.
+            worker.function("hello::greet", description: "Greets whoever the query names", immediate: greet)
+            worker.trigger(type: "http", function: "hello::greet", config: ["api_path": "/hello", "http_method": "GET"])
+        }
     }
 
     /// What `iii-http` delivers has `query_params`, `path_params`, `headers` and `body`; what it understands as an answer may have

@@ -1,6 +1,7 @@
 import IIIProtocol
 
-/// A call that the engine delivered to a function of this worker. Answer it exactly once, from the link's event loop.
+/// A call that the engine delivered to a function of this worker. Answer it once, from the link's event loop. Let go without an
+/// answer it fails by itself, with `invocation_failed`.
 ///
 /// An answer given after the link has broken goes nowhere: the engine has already told the caller (`invocation_stopped`).
 public final class IncomingCall {
@@ -17,10 +18,12 @@ public final class IncomingCall {
     public let invocationID: UUIDBits
     private let function: FunctionID
     private var isAnswered = false
+    /// Whether it holds up a drain. Calls of the contract with the core do not: the drain is one of them.
+    private let isCounted: Bool
 
     init(
         payload: [UInt8], traceparent: String?, baggage: String?, metadata: [UInt8]?, link: WorkerLink, generation: Int, id: UUIDBits,
-        function: FunctionID
+        function: FunctionID, isCounted: Bool
     ) {
         self.payload = payload
         self.traceparent = traceparent
@@ -30,6 +33,18 @@ public final class IncomingCall {
         self.generation = generation
         invocationID = id
         self.function = function
+        self.isCounted = isCounted
+    }
+
+    deinit {
+        guard !isAnswered else { return }
+        // Whoever let go of it may be on any thread.
+        let (link, id, function, generation, isCounted) = (link, invocationID, function, generation, isCounted)
+        link.eventLoop.execute {
+            if isCounted { link.callAnswered() }
+            link.sendError(
+                InvocationError(.invocationFailed, "Function \(function) ended without an answer"), id, function, generation: generation)
+        }
     }
 
     /// The decoded payload. Decoded on every use: keep it.
@@ -50,16 +65,13 @@ public final class IncomingCall {
 
     public func fail(_ error: InvocationError) {
         guard takeTurn() else { return }
-        link.sendResult(invocationID, function, generation: generation) { buffer in
-            buffer.writeStaticString(#","error":"#)
-            buffer.writeBytes(error.json.bytes)
-        }
+        link.sendError(error, invocationID, function, generation: generation)
     }
 
     private func takeTurn() -> Bool {
         guard !isAnswered else { return false }
         isAnswered = true
-        link.callAnswered()
+        if isCounted { link.callAnswered() }
         return true
     }
 }

@@ -8,16 +8,18 @@ import NIOCore
 ///
 /// Everything is confined to `eventLoop` unless it says otherwise, and nothing hops: a call's completion runs where its answer
 /// is read. Registrations are remembered and said again after every reconnect. Calls in flight when the link breaks fail with
-/// `DISCONNECTED` at once, because the engine forgets them too. Ordinary workers use `Worker` instead.
+/// `DISCONNECTED` at once, because the engine forgets them too. Ordinary workers use `WorkerClient` instead.
 public final class WorkerLink: @unchecked Sendable {
     private struct PendingCall {
         let completion: (CallOutcome) -> Void
         let timeout: Scheduled<Void>?
     }
 
-    private struct Provider {
-        let register: (TriggerBinding) throws(InvocationError) -> Void
-        let unregister: (String) -> Void
+    private struct Function {
+        let id: FunctionID
+        /// See `IncomingCall`.
+        let isCounted: Bool
+        let handler: (IncomingCall) -> Void
     }
 
     public let eventLoop: any EventLoop
@@ -42,12 +44,14 @@ public final class WorkerLink: @unchecked Sendable {
     private var generation = 0
     private var isStopped = false
     private var log = RegistrationLog()
-    private var functions: [String: (id: FunctionID, handler: (IncomingCall) -> Void)] = [:]
-    private var providers: [String: Provider] = [:]
+    private var functions: [String: Function] = [:]
+    private var providers: [String: any TriggerTypeProvider] = [:]
+    private var barriers = CircularBuffer<(Bool) -> Void>()
     private var pending: [UUIDBits: PendingCall] = [:]
     private var waiting: [(deadline: NIODeadline, work: (Bool) -> Void)] = []
-    private var runningCalls = 0
-    private var onIdle: (() -> Void)?
+    /// Calls of functions of this worker that are not answered yet.
+    public private(set) var runningCalls = 0
+    private var onIdle: [() -> Void] = []
     private var backoff: ReconnectBackoff
     private var gauge = StallGauge(period: .seconds(1), now: .now())
     private var health = PeerHealth(now: .now())
@@ -66,6 +70,8 @@ public final class WorkerLink: @unchecked Sendable {
     }
 
     public var isConnected: Bool { connection?.phase == .open }
+    /// The number of the current, or else the last, connection; the first is 1.
+    public var session: Int { generation }
     /// Bytes accepted for the engine and not yet taken by the kernel.
     public var queuedBytes: Int { connection?.queuedBytes ?? 0 }
 
@@ -82,6 +88,7 @@ public final class WorkerLink: @unchecked Sendable {
         ).whenFailure { error in
             let link = bound.value
             link.connection = nil
+            guard !link.isStopped else { return }
             link.logger.warning("the engine cannot be reached", metadata: ["url": "\(link.options.url)", "error": "\(error)"])
             link.onConnectFailure?(error)
             link.scheduleReconnect()
@@ -95,6 +102,11 @@ public final class WorkerLink: @unchecked Sendable {
     }
 
     func connectionOpened() {
+        // Stopped while connecting: nobody is to hear of us.
+        if isStopped {
+            connection?.close(.normal)
+            return
+        }
         generation += 1
         gauge = StallGauge(period: heartbeatPeriod, now: .now())
         health = PeerHealth(now: .now())
@@ -105,8 +117,10 @@ public final class WorkerLink: @unchecked Sendable {
     private func registered(_ id: String?) {
         workerID = id
         backoff.reset()
+        for provider in providers.values { provider.sessionStarted(generation) }
         onStateChange?(true)
         for message in log.replay { send(message) }
+        if !providers.isEmpty { barrier { [self] isReached in if isReached { replayEnded() } } }
         if options.reportsMetadata { send(metadataReport) }
         onReady?()
         let due = waiting
@@ -124,14 +138,29 @@ public final class WorkerLink: @unchecked Sendable {
             call.timeout?.cancel()
             call.completion(.failure(Self.disconnected))
         }
+        let unreached = barriers
+        barriers = CircularBuffer()
+        for completion in unreached { completion(false) }
         if wasRegistered { onStateChange?(false) }
         scheduleReconnect()
     }
 
-    /// Ends the link for good. `completion` runs when the engine has taken what was sent, or after two seconds.
+    /// Runs `completion(true)` when the engine has handled everything sent before, and everything it sent in return, such as the
+    /// replay that follows the announcement of a trigger type, has been received; `completion(false)` when the connection ends first.
+    public func barrier(_ completion: @escaping (Bool) -> Void) {
+        guard workerID != nil, let connection, connection.phase == .open else { return completion(false) }
+        barriers.append(completion)
+        connection.sendText(Array(#"{"type":"ping"}"#.utf8))
+    }
+
+    /// Ends the link for good, also one that is just connecting. `completion` runs when the engine has taken what was sent, or
+    /// after two seconds.
     public func stop(completion: @escaping () -> Void = {}) {
         isStopped = true
-        guard let connection, connection.phase == .open else { return completion() }
+        let unserved = waiting
+        waiting = []
+        for entry in unserved { entry.work(false) }
+        guard let connection, connection.phase == .open || connection.phase == .closing else { return completion() }
         connection.onClosed = completion
         connection.close(.normal)
     }
@@ -183,9 +212,38 @@ public final class WorkerLink: @unchecked Sendable {
         _ id: String, description: String? = nil, requestFormat: JSONValue? = nil, responseFormat: JSONValue? = nil,
         metadata: JSONValue? = nil, handler: @escaping (IncomingCall) -> Void
     ) {
-        functions[id] = (FunctionID(own: id), handler)
+        functions[id] = Function(id: FunctionID(own: id), isCounted: true, handler: handler)
         send(
             log.addFunction(id, description: description, requestFormat: requestFormat, responseFormat: responseFormat, metadata: metadata))
+    }
+
+    /// The same with a handler that runs as a task. What it throws is the caller's error: see `InvocationError.init(thrown:)`.
+    public func registerFunction(
+        _ id: String, description: String? = nil, requestFormat: JSONValue? = nil, responseFormat: JSONValue? = nil,
+        metadata: JSONValue? = nil, async handler: @escaping @Sendable (IncomingPayload) async throws -> [UInt8]?
+    ) {
+        registerFunction(
+            id, description: description, requestFormat: requestFormat, responseFormat: responseFormat, metadata: metadata
+        ) { [eventLoop] call in
+            let payload = IncomingPayload(call)
+            let answer = NIOLoopBound(call, eventLoop: eventLoop)
+            Task {
+                do {
+                    let result = try await handler(payload)
+                    eventLoop.execute { answer.value.reply(raw: result) }
+                } catch {
+                    let failure = InvocationError(thrown: error)
+                    eventLoop.execute { answer.value.fail(failure) }
+                }
+            }
+        }
+    }
+
+    /// A function of the contract between the core and its built-ins, `builtin::<name>::<verb>`. It holds up no drain.
+    func registerContractFunction(_ verb: String, description: String, handler: @escaping (IncomingCall) -> Void) {
+        let id = "builtin::\(options.name)::\(verb)"
+        functions[id] = Function(id: FunctionID(own: id), isCounted: false, handler: handler)
+        send(log.addFunction(id, description: description, requestFormat: nil, responseFormat: nil, metadata: nil))
     }
 
     public func unregisterFunction(_ id: String) {
@@ -200,19 +258,48 @@ public final class WorkerLink: @unchecked Sendable {
         if let message = log.removeFunction(id) { send(message) }
     }
 
-    /// Provides a trigger type. `register` throws to refuse a trigger (reported to its registrant); success is acknowledged for
-    /// you. An id that comes again is an update.
-    public func registerTriggerType(
-        _ type: TriggerTypeDeclaration, register: @escaping (TriggerBinding) throws(InvocationError) -> Void,
-        unregister: @escaping (_ triggerID: String) -> Void
-    ) {
-        providers[type.id] = Provider(register: register, unregister: unregister)
-        send(log.addTriggerType(type))
+    /// Announces a trigger type; `provider` hears of its triggers, in this session and all that follow.
+    func provide(_ type: TriggerTypeDeclaration, _ provider: any TriggerTypeProvider) {
+        providers[type.id] = provider
+        let message = log.addTriggerType(type)
+        guard workerID != nil else { return }
+        provider.sessionStarted(generation)
+        send(message)
+        barrier { [self] isReached in if isReached { provider.replayEnded(generation) } }
     }
 
-    public func unregisterTriggerType(_ id: String) {
+    func withdrawTriggerType(_ id: String) {
         providers[id] = nil
         if let message = log.removeTriggerType(id) { send(message) }
+    }
+
+    private func replayEnded() {
+        for provider in providers.values { provider.replayEnded(generation) }
+    }
+
+    /// Runs `completion(true)` when everything said before has been handled, the replay of triggers that followed from it has come,
+    /// and the providers have decided about it; `completion(false)` when the connection ends first.
+    public func whenReplayed(_ completion: @escaping (Bool) -> Void) {
+        barrier { [self] isReached in
+            guard isReached else { return completion(false) }
+            let current = generation
+            settle(Array(providers.values)[...]) { [self] in completion(current == generation && isConnected) }
+        }
+    }
+
+    private func settle(_ providers: ArraySlice<any TriggerTypeProvider>, _ completion: @escaping () -> Void) {
+        guard let provider = providers.first else { return completion() }
+        provider.whenSettled { [self] in settle(providers.dropFirst(), completion) }
+    }
+
+    func answerTrigger(_ id: String, type: String, functionID: String, error: InvocationError?) {
+        var answer = JSONObjectText()
+        answer.set("type", "triggerregistrationresult")
+        answer.set("id", .string(id))
+        answer.set("trigger_type", .string(type))
+        answer.set("function_id", .string(functionID))
+        if let error { answer.set("error", error.json) }
+        send(answer.finish())
     }
 
     /// Binds a function to a kind of event; returns the trigger's id.
@@ -294,6 +381,21 @@ public final class WorkerLink: @unchecked Sendable {
         return id
     }
 
+    /// Calls a function and waits for its answer, from asynchronous code of any kind; a function that returns nothing answers null.
+    public func ask(_ function: FunctionID, _ input: JSONValue = [:], timeout: TimeAmount) async throws(InvocationError) -> JSONValue {
+        let answer = await withCheckedContinuation { (waiting: CheckedContinuation<Result<JSONValue, InvocationError>, Never>) in
+            eventLoop.execute { [self] in
+                call(function, timeout: timeout, writeData: { $0.writeBytes(input.bytes) }) { outcome in
+                    switch outcome {
+                    case .result(let bytes): waiting.resume(returning: .success(bytes.flatMap { try? JSONValue(parsing: $0) } ?? .null))
+                    case .failure(let error): waiting.resume(returning: .failure(error))
+                    }
+                }
+            }
+        }
+        return try answer.get()
+    }
+
     /// Forgets a call: its completion will not run. The callee is not told; the protocol has no cancel.
     public func abandon(_ call: UUIDBits) {
         pending.removeValue(forKey: call)?.timeout?.cancel()
@@ -344,6 +446,7 @@ public final class WorkerLink: @unchecked Sendable {
         case .invokeFunction: invoked(bytes, envelope)
         case .invocationResult: answered(bytes, envelope)
         case .ping: send(Array(#"{"type":"pong"}"#.utf8))
+        case .pong: barriers.popFirst()?(true)
         case .workerRegistered:
             registered((try? JSONValue(parsing: bytes))?["worker_id"]?.string ?? "")
         case .registerTrigger, .unregisterTrigger, .triggerRegistrationResult, .error:
@@ -373,11 +476,12 @@ public final class WorkerLink: @unchecked Sendable {
         guard let id = uuid(envelope.invocationID, bytes), let name = JSONText.decodeString(envelope.functionID.of(bytes)) else { return }
         func text(_ span: ByteSpan) -> String? { span.isPresent ? JSONText.decodeString(span.of(bytes)) : nil }
         let function = functions[name]
-        runningCalls += 1
+        let isCounted = function?.isCounted ?? true
+        if isCounted { runningCalls += 1 }
         let call = IncomingCall(
             payload: envelope.data.isPresent ? Array(envelope.data.of(bytes)) : Array("null".utf8), traceparent: text(envelope.traceparent),
             baggage: text(envelope.baggage), metadata: envelope.metadata.isPresent ? Array(envelope.metadata.of(bytes)) : nil, link: self,
-            generation: generation, id: id, function: function?.id ?? FunctionID(own: name))
+            generation: generation, id: id, function: function?.id ?? FunctionID(own: name), isCounted: isCounted)
         if let function { return function.handler(call) }
         if let onOtherCall { return onOtherCall(FunctionID(own: name), call) }
         call.fail(InvocationError(.functionNotFound, "Function \(name) not found"))
@@ -391,13 +495,16 @@ public final class WorkerLink: @unchecked Sendable {
 
     func callAnswered() {
         runningCalls -= 1
-        if runningCalls == 0 { onIdle?() }
+        guard runningCalls == 0, !onIdle.isEmpty else { return }
+        let due = onIdle
+        onIdle = []
+        for work in due { work() }
     }
 
     /// Runs `work` when no handler is running (now, if none is).
     func whenIdle(_ work: @escaping () -> Void) {
         guard runningCalls > 0 else { return work() }
-        onIdle = work
+        onIdle.append(work)
     }
 
     func sendResult(_ id: UUIDBits, _ function: FunctionID, generation: Int, _ write: (inout ByteBuffer) -> Void) {
@@ -412,30 +519,33 @@ public final class WorkerLink: @unchecked Sendable {
         }
     }
 
+    func sendError(_ error: InvocationError, _ id: UUIDBits, _ function: FunctionID, generation: Int) {
+        sendResult(id, function, generation: generation) { buffer in
+            buffer.writeStaticString(#","error":"#)
+            buffer.writeBytes(error.json.bytes)
+        }
+    }
+
     private func triggerMessage(_ envelope: Envelope, _ message: JSONValue, _ bytes: UnsafeRawBufferPointer) {
         let id = message["id"]?.string ?? ""
         let type = message["trigger_type"]?.string ?? ""
         switch envelope.type {
         case .registerTrigger:
             let function = message["function_id"]?.string ?? ""
-            var answer = JSONObjectText()
-            answer.set("type", "triggerregistrationresult")
-            answer.set("id", .string(id))
-            answer.set("trigger_type", .string(type))
-            answer.set("function_id", .string(function))
-            do throws(InvocationError) {
-                guard let provider = providers[type] else { throw InvocationError(.triggerTypeNotFound, "Trigger type not found") }
-                try provider.register(
-                    TriggerBinding(
-                        id: id, triggerType: type, functionID: try FunctionID(function), config: message["config"] ?? .null,
-                        metadata: envelope.metadata.isPresent ? Array(envelope.metadata.of(bytes)) : nil,
-                        namespace: message["namespace"]?.string))
-            } catch {
-                answer.set("error", error.json)
+            guard let provider = providers[type] else {
+                let error = InvocationError(.triggerTypeNotFound, "this worker does not provide the trigger type '\(type)'")
+                return answerTrigger(id, type: type, functionID: function, error: error)
             }
-            send(answer.finish())
+            let metadata = envelope.metadata.isPresent ? Array(envelope.metadata.of(bytes)) : nil
+            let content = Result { () throws(InvocationError) in
+                TriggerBinding(
+                    id: id, triggerType: type,
+                    target: try TriggerTarget(function: function, namespace: message["namespace"]?.string, metadata: metadata),
+                    config: message["config"] ?? .null)
+            }
+            provider.offered(TriggerOffer(id: id, functionID: function, content: content, bytes: bytes.count))
         case .unregisterTrigger:
-            providers[type]?.unregister(id)
+            providers[type]?.unregistered(id, UnregistrationReason(wire: message["reason"]?.string))
         case .triggerRegistrationResult:
             let error = message["error"].flatMap(InvocationError.init(json:)) ?? InvocationError(.triggerRegistrationFailed, "refused")
             logger.warning("a trigger was refused", metadata: ["trigger": "\(id)", "trigger_type": "\(type)", "error": "\(error)"])

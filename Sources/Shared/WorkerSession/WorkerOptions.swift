@@ -24,6 +24,8 @@ public struct WorkerOptions: Sendable {
     /// The engine is pinged after this much silence, and given up after `silenceTimeout`. Defaults 20 s and 60 s.
     public var pingInterval = TimeAmount.seconds(20)
     public var silenceTimeout = TimeAmount.seconds(60)
+    /// Whether `WorkerClient.run` ends on SIGTERM and SIGINT. Off where somebody else watches signals. Default true.
+    public var handlesSignals = true
     /// Whether `engine::workers::register` is sent after each connect. Built-ins say `core::builtin::hello` instead.
     public var reportsMetadata = true
 

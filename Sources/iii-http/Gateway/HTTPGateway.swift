@@ -22,17 +22,20 @@ public final class HTTPGateway: CoreWorker {
     private var listener: Server?
     /// A newer process accepts in its place.
     private var hasYielded = false
-    private var areRoutesReplayed = false
-    private var hasConnectedBefore = false
-    /// Counts link sessions; a route carries the one that registered it.
-    private var generation: UInt64 = 1
+    private var triggers: TriggerProvider<Bound>?
 
-    /// Far more than the core needs to replay its largest permitted table.
-    private static let replayTime = TimeAmount.seconds(5)
+    /// After an engine's restart its workers take a second or more to come back; until then their routes answer as they did.
+    private static let sweepDelay = TimeAmount.seconds(5)
+
     /// A client that is going to use its connection again has done so by then, or has learnt that it is closed.
     private static let idleGrace = TimeAmount.seconds(5)
-    /// Cheap and known to every core: its answer shows that everything sent before it has arrived.
-    private static let barrier = FunctionID("core::metrics::snapshot")
+
+    /// What a trigger has come to.
+    private enum Bound: Sendable {
+        case route
+        /// A method outside the seven: accepted, and never routed.
+        case nothing
+    }
 
     /// Opaque outside: the settings of the entry.
     public struct Configuration: Sendable {
@@ -65,30 +68,51 @@ public final class HTTPGateway: CoreWorker {
         if configuration.values.isPublic, configuration.tls == nil, InheritedSockets.current().descriptor(named: "http") == nil {
             context.logger.warning("iii-http listens on a public address without TLS; put a proxy in front or set host to 127.0.0.1")
         }
-        listen()
     }
+
+    /// Binds the socket; what comes waits in the kernel's backlog until the routes are complete.
+    public func start(on loop: isolated WorkerLoop) async throws {
+        do {
+            let channel = try await HTTPListener.open(core, inherited: InheritedSockets.current().descriptor(named: "http")).get()
+            let port = channel.localAddress?.port ?? configuration.values.port
+            context.logger.info("API listening on address: \(configuration.values.host):\(port)")
+            listener = channel
+        } catch {
+            throw ListenFailure(description: HTTPListener.message(for: error, configuration.values))
+        }
+    }
+
+    private struct ListenFailure: Error, CustomStringConvertible { let description: String }
 
     public func registerTriggerTypes(on link: WorkerLink) {
-        link.registerTriggerType(
-            HTTPTriggerType.declaration,
-            register: { [self] binding throws(InvocationError) in try register(binding) },
-            unregister: { [self] triggerID in unregister(triggerID) })
+        triggers = TriggerProvider(
+            HTTPTriggerType.declaration, on: link, sweepDelay: Self.sweepDelay,
+            accept: { [self] binding, _ throws(InvocationError) in try bind(binding) },
+            release: { [self] binding, _, _ in unbind(binding.id) })
     }
 
-    /// One private function: the core tells of channels that functions open. The routes are complete when the barrier comes back.
+    /// Private ones: the core tells of channels that functions open, and of functions that change.
     public func registerFunctions(on link: WorkerLink) {
         link.registerFunction(channelOpenedFunction, description: "A channel of a request was opened") { [self] call in
             channelOpened(call.data)
             call.reply(nil)
         }
-        announceReferences(link)
         publisher.registerWatcher(on: link)
-        publisher.linked()
-        awaitReplay(link)
     }
 
+    /// The routes are complete: from now on a path without one is a 404.
+    public func sessionEstablished(_ session: CoreWorkerSession, on loop: isolated WorkerLoop) async throws {
+        // References made before are void: they were signed under the key of an engine that may know nothing of us any more.
+        core.references = ChannelRefMint(key: session.channelKey)
+        announceReferences(context.link)
+        publisher.linked()
+        core.areRoutesComplete = true
+    }
+
+    public func sessionLost() { core.areRoutesComplete = false }
+
     /// Everything but the address applies to the next request; the address belongs to whoever bound the socket.
-    public func reconfigure(_ new: Configuration) -> Reconfiguration {
+    public func reconfigure(_ new: Configuration, on loop: isolated WorkerLoop) async -> Reconfiguration {
         if new.values.host != configuration.values.host || new.values.port != configuration.values.port {
             return .refused("another address needs another listener")
         }
@@ -102,69 +126,54 @@ public final class HTTPGateway: CoreWorker {
         return .applied
     }
 
-    public func linkStateChanged(isConnected: Bool) {
-        core.areRoutesComplete = false
-        guard isConnected else {
-            hasConnectedBefore = true
-            return
-        }
-        guard hasConnectedBefore else { return }
-        generation += 1
-        let replayed = generation
-        let bound = NIOLoopBound(self, eventLoop: context.eventLoop)
-        context.eventLoop.scheduleTask(in: Self.replayTime) { bound.value.removeRoutes(before: replayed) }
-        // The link says our registrations again right after this; the barrier has to come behind them.
-        context.eventLoop.execute {
-            let gateway = bound.value
-            gateway.publisher.linked()
-            gateway.awaitReplay(gateway.context.link)
-        }
-    }
-
     public func startServing() {
         guard let listener, !hasYielded, !core.isDraining else { return }
         listener.startAccepting()
     }
 
-    public func stopServing(completion: @escaping () -> Void) {
+    public func stopServing(on loop: isolated WorkerLoop) async {
         hasYielded = true
-        guard let listener else { return completion() }
-        let bound = NIOLoopBound(completion, eventLoop: context.eventLoop)
-        listener.close().whenComplete { _ in bound.value() }
+        try? await listener?.close().get()
     }
 
-    public func drain(deadline: NIODeadline, completion: @escaping () -> Void) {
+    public func drain(deadline: NIODeadline, on loop: isolated WorkerLoop) async {
         listener?.close()
         let latest = min(deadline, .now() + configuration.values.shutdownGrace)
-        core.drain(deadline: latest, completion: completion)
+        await withCheckedContinuation { drained in core.drain(deadline: latest) { drained.resume() } }
+    }
+
+    public var status: String {
+        "\(core.routes.count) routes, \(core.slots.count) connections"
     }
 
     /// A successor accepts on the same socket. Every connection that this process has accepted is served to its end: the next
     /// response closes it, and one that stays idle is closed after `idleGrace`, when no request can be on its way any more.
-    public func handOver(deadline: NIODeadline, completion: @escaping () -> Void) {
-        let closed = listener?.close() ?? context.eventLoop.makeSucceededVoidFuture()
-        let bound = NIOLoopBound((self, completion), eventLoop: context.eventLoop)
-        closed.whenComplete { _ in
+    public func handOver(deadline: NIODeadline, on loop: isolated WorkerLoop) async {
+        try? await listener?.close().get()
+        await withCheckedContinuation { (drained: CheckedContinuation<Void, Never>) in
             // What the last turn has accepted is in the pipeline before this runs.
-            bound.eventLoop.execute {
-                let (gateway, completion) = bound.value
-                gateway.core.drain(idleGrace: Self.idleGrace, deadline: deadline, completion: completion)
+            let bound = NIOLoopBound((self, drained), eventLoop: context.eventLoop)
+            context.eventLoop.execute {
+                let (gateway, drained) = bound.value
+                gateway.core.drain(idleGrace: Self.idleGrace, deadline: deadline) { drained.resume() }
             }
         }
     }
 
     // MARK: Triggers
 
-    private func register(_ binding: TriggerBinding) throws(InvocationError) {
-        switch try TriggerConfiguration(binding, generation: generation) {
+    private func bind(_ binding: TriggerBinding) throws(InvocationError) -> Bound {
+        switch try TriggerConfiguration(binding) {
         case .unsupportedMethod(let method):
             context.logger.warning("Unsupported HTTP method: \(method)", metadata: ["trigger_id": "\(binding.id)"])
-            unregister(binding.id)
+            unbind(binding.id)
+            return .nothing
         case .route(let route):
             do { try core.routes.add(route) } catch { throw TriggerConfiguration.refusal(error.message) }
             context.logger.info("[REGISTERED] Endpoint \(route.description) → \(route.functionID.text)")
             warnIfShadowed(route)
             publisher.changed()
+            return .route
         }
     }
 
@@ -175,20 +184,10 @@ public final class HTTPGateway: CoreWorker {
             metadata: ["trigger_id": "\(route.triggerID)", "function_id": "\(route.functionID.text)"])
     }
 
-    private func unregister(_ triggerID: String) {
+    private func unbind(_ triggerID: String) {
         guard let route = core.routes.remove(triggerID: triggerID) else { return }
         publisher.changed()
         context.logger.info("Unregistering router \(route.method.name):\(route.pattern.key)")
-    }
-
-    private func removeRoutes(before generation: UInt64) {
-        // Another reconnect has happened since: its own timer decides.
-        guard generation == self.generation, context.link.isConnected else { return }
-        let stale = core.routes.removeRoutes(registeredBefore: generation)
-        if !stale.isEmpty { publisher.changed() }
-        for route in stale {
-            context.logger.info("Unregistering router \(route.method.name):\(route.pattern.key)")
-        }
     }
 
     // MARK: Channels
@@ -204,51 +203,10 @@ public final class HTTPGateway: CoreWorker {
         }
     }
 
-    /// References made before are void: they were signed under the key of an engine that knows nothing of us any more.
-    public func engineChanged(channelKey: [UInt8]) {
-        core.references = ChannelRefMint(key: channelKey)
-        announceReferences(context.link)
-    }
-
     private func channelOpened(_ event: JSONValue) {
         guard let ref = ChannelRef(json: event), !core.channelOpened(ref) else { return }
         // The request is over: whoever came late must not wait for the other end.
         let input: JSONValue = ["channel_ids": [.string(ref.channelID)]]
         context.link.call("core::channels::retire", action: .void, writeData: { $0.writeBytes(input.bytes) }) { _ in }
-    }
-
-    // MARK: Listening
-
-    private func listen() {
-        let bound = NIOLoopBound(self, eventLoop: context.eventLoop)
-        HTTPListener.open(core, inherited: InheritedSockets.current().descriptor(named: "http")).whenComplete { result in
-            let gateway = bound.value
-            switch result {
-            case .success(let server): gateway.bound(server)
-            case .failure(let error): gateway.context.fail(HTTPListener.message(for: error, gateway.configuration.values))
-            }
-        }
-    }
-
-    private func bound(_ server: Server) {
-        listener = server
-        let port = server.localAddress?.port ?? configuration.values.port
-        context.logger.info("API listening on address: \(configuration.values.host):\(port)")
-        announceIfReady()
-    }
-
-    private func awaitReplay(_ link: WorkerLink) {
-        link.call(Self.barrier, timeout: Self.replayTime, writeData: { $0.writeStaticString("{}") }) { [self] outcome in
-            // Any answer will do, even an error; only a lost link proves nothing.
-            if case .failure(let error) = outcome, error.code == ErrorCode.disconnected.rawValue { return }
-            areRoutesReplayed = true
-            core.areRoutesComplete = true
-            announceIfReady()
-        }
-    }
-
-    private func announceIfReady() {
-        guard listener != nil, areRoutesReplayed, !core.isDraining else { return }
-        context.ready()
     }
 }

@@ -31,8 +31,6 @@ public final class HTTPFunctions: CoreWorker {
     private var calls: [ObjectIdentifier: ActiveCall] = [:]
     /// What a message to the core may hold besides the frame's own members; nil before the core has said.
     private var maximumResult: Int?
-    private var hasAttached = false
-    private var isDraining = false
     private var onIdle: (() -> Void)?
 
     /// Room for the members around a result in its frame, trace context included.
@@ -58,8 +56,6 @@ public final class HTTPFunctions: CoreWorker {
             maximumConnections: settings.maximumConcurrentRequests, certificateFile: settings.certificateFile, usesProxies: usesProxies)
     }
 
-    public func registerTriggerTypes(on link: WorkerLink) {}
-
     public func registerFunctions(on link: WorkerLink) {
         link.registerFunction("builtin::\(context.name)::register_function", description: "Takes over an HTTP-invoked function") {
             [self] call in register(call)
@@ -71,31 +67,14 @@ public final class HTTPFunctions: CoreWorker {
             call.reply([:])
         }
         link.onOtherCall = { [self] function, call in invoke(function, call) }
-        attach()
     }
 
-    public func linkStateChanged(isConnected: Bool) {
-        guard isConnected else { return }
-        endpoints.removeAll()
-        let bound = NIOLoopBound(self, eventLoop: context.eventLoop)
-        // The link says our registrations again right after this; the core asks for them.
-        context.eventLoop.execute { bound.value.attach() }
-    }
+    public func sessionLost() { endpoints.removeAll() }
 
-    private func attach() {
-        guard !isDraining else { return }
-        context.link.call("core::http_functions::attach", timeout: .seconds(10), writeData: { $0.writeStaticString("{}") }) {
-            [self] outcome in
-            switch outcome {
-            case .result(let bytes):
-                let answer = bytes.flatMap { try? JSONValue(parsing: $0) }
-                maximumResult = answer?["max_message_bytes"]?.integer.map { max(Int($0) - Self.frameOverhead, 1024) }
-                if !hasAttached { context.ready() }
-                hasAttached = true
-            case .failure(let error) where error.code == ErrorCode.disconnected.rawValue: break
-            case .failure(let error): context.fail("the engine hands no HTTP functions to this process: \(error)")
-            }
-        }
+    /// The core knows our two functions; from now on it hands over what others have registered.
+    public func sessionEstablished(_ session: CoreWorkerSession, on loop: isolated WorkerLoop) async throws {
+        let answer = try await context.link.ask("core::http_functions::attach", timeout: .seconds(10))
+        maximumResult = answer["max_message_bytes"]?.integer.map { max(Int($0) - Self.frameOverhead, 1024) }
     }
 
     // MARK: Registrations
@@ -212,25 +191,25 @@ public final class HTTPFunctions: CoreWorker {
         case .none: call.incoming.reply(nil)
         case .failure(let error): call.incoming.fail(error)
         }
-        if calls.isEmpty { onIdle?() }
+        guard calls.isEmpty, let idle = onIdle else { return }
+        onIdle = nil
+        idle()
     }
 
     // MARK: Drain
 
     /// New calls wait in the core for the next process; running ones finish, or fail shortly before the deadline.
-    public func drain(deadline: NIODeadline, completion: @escaping () -> Void) {
-        isDraining = true
-        context.link.call("core::http_functions::detach", timeout: .seconds(2), writeData: { $0.writeStaticString("{}") }) { [self] _ in
-            // The answer comes behind every call that was on its way.
-            guard !calls.isEmpty else { return completion() }
-            let bound = NIOLoopBound(self, eventLoop: context.eventLoop)
-            let timeout = context.eventLoop.scheduleTask(deadline: deadline - Self.drainMargin) { bound.value.abandonCalls() }
-            onIdle = {
-                timeout.cancel()
-                completion()
-            }
-        }
+    public func drain(deadline: NIODeadline, on loop: isolated WorkerLoop) async {
+        // The answer comes behind every call that was on its way.
+        _ = try? await context.link.ask("core::http_functions::detach", timeout: .seconds(2))
+        guard !calls.isEmpty else { return }
+        let bound = NIOLoopBound(self, eventLoop: context.eventLoop)
+        let timeout = context.eventLoop.scheduleTask(deadline: deadline - Self.drainMargin) { bound.value.abandonCalls() }
+        await withCheckedContinuation { idle in onIdle = { idle.resume() } }
+        timeout.cancel()
     }
+
+    public var status: String { "\(calls.count) calls under way" }
 
     private func abandonCalls() {
         for call in Array(calls.values) {

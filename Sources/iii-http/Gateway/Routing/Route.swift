@@ -16,8 +16,6 @@ package final class Route: Sendable {
     package let metadata: [UInt8]?
     /// Where the ids of handler, condition and middleware are looked up; nil means `default` (§18.7).
     package let namespace: String?
-    /// Which link session registered it, see `RouteTable.removeRoutes(registeredBefore:)`.
-    package let generation: UInt64
 
     /// `"<name>":` for every parameter of the pattern.
     let parameterKeys: [[UInt8]]
@@ -29,7 +27,7 @@ package final class Route: Sendable {
 
     package init(
         triggerID: String, method: RouteMethod, pattern: RoutePattern, functionID: FunctionID, condition: FunctionID? = nil,
-        middleware: [FunctionID] = [], metadata: [UInt8]? = nil, namespace: String? = nil, generation: UInt64 = 0
+        middleware: [FunctionID] = [], metadata: [UInt8]? = nil, namespace: String? = nil
     ) {
         self.triggerID = triggerID
         self.method = method
@@ -39,7 +37,6 @@ package final class Route: Sendable {
         self.middleware = middleware
         self.metadata = metadata
         self.namespace = namespace
-        self.generation = generation
         parameterKeys = pattern.parameterNames.map { JSONText.string($0) + [UInt8(ascii: ":")] }
         let path = String(decoding: JSONText.string(pattern.registered), as: UTF8.self)
         func members(_ method: RouteMethod) -> [UInt8] { Array(",\"path\":\(path),\"method\":\"\(method.name)\"".utf8) }

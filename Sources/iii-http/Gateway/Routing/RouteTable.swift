@@ -54,13 +54,6 @@ package struct RouteTable {
         return route
     }
 
-    /// Removes what an earlier link session registered and the current one did not replay.
-    package mutating func removeRoutes(registeredBefore generation: UInt64) -> [Route] {
-        let stale = routesByTrigger.values.filter { $0.generation < generation }
-        for route in stale { remove(triggerID: route.triggerID) }
-        return stale
-    }
-
     /// The live route for a request; HEAD falls back to GET. `path` is raw, without its one leading slash.
     ///
     /// With `ignoringSlash` a path that has no route is looked up again with a slash less, or one more, at its end.

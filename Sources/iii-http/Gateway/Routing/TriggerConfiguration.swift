@@ -11,7 +11,7 @@ package enum TriggerConfiguration: Sendable {
     package static let maximumMiddleware = 64
 
     /// Reads a binding. Throws the text that its worker is to see.
-    package init(_ binding: TriggerBinding, generation: UInt64) throws(InvocationError) {
+    package init(_ binding: TriggerBinding) throws(InvocationError) {
         guard let path = binding.config["api_path"]?.string else { throw Self.refusal("api_path is required for http triggers") }
         let middleware = try (binding.config["middleware_function_ids"]?.array ?? []).compactMap(\.string).map(Self.guardFunction)
         guard middleware.count <= Self.maximumMiddleware else {
@@ -26,10 +26,9 @@ package enum TriggerConfiguration: Sendable {
         do { pattern = try RoutePattern(path) } catch { throw Self.refusal(error.message) }
         self = .route(
             Route(
-                triggerID: binding.id, method: method, pattern: pattern, functionID: binding.functionID,
-                condition: try binding.config["condition_function_id"]?.string.map(Self.guardFunction),
-                middleware: middleware, metadata: binding.metadata, namespace: binding.namespace,
-                generation: generation))
+                triggerID: binding.id, method: method, pattern: pattern, functionID: binding.target.functionID,
+                condition: try TriggerCondition(config: binding.config)?.functionID,
+                middleware: middleware, metadata: binding.target.metadata, namespace: binding.target.namespace))
     }
 
     /// Conditions and middleware are called with the gateway's privileges, which are not for users.

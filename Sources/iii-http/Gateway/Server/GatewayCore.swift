@@ -100,10 +100,14 @@ final class GatewayCore<Link: FunctionLink> {
     }
 
     /// Closes connections once they are idle (those that are idle now, after `idleGrace`), lets requests in flight finish until
-    /// `deadline`, then tears down what is left. A second call shortens the first one; only its `completion` runs.
+    /// `deadline`, then tears down what is left. A second call shortens the first one.
     func drain(idleGrace: TimeAmount = .zero, deadline: NIODeadline, completion: @escaping () -> Void) {
         isDraining = true
-        onDrained = completion
+        let earlier = onDrained
+        onDrained = {
+            earlier?()
+            completion()
+        }
         if idleGrace == .zero { closeIdle() }
         reportIfDrained()
         guard onDrained != nil else { return }

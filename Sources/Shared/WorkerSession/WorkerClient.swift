@@ -1,6 +1,4 @@
-@preconcurrency import Dispatch
 import FoundationEssentials
-import Glibc
 import IIIProtocol
 import IIITransport
 import Logging
@@ -13,24 +11,29 @@ import NIOPosix
 ///
 ///     struct Greeting: Decodable, Sendable { var name: String }
 ///
-///     let worker = try Worker()
-///     worker.function("hello::greet") { (input: Greeting) in
-///         ["greeting": "Hello, \(input.name)!"]
+///     await WorkerClient.main { worker in
+///         worker.function("hello::greet") { (input: Greeting) in
+///             ["greeting": "Hello, \(input.name)!"]
+///         }
+///         worker.trigger(type: "http", function: "hello::greet", config: ["api_path": "/greet", "http_method": "POST"])
 ///     }
-///     worker.trigger(type: "http", function: "hello::greet", config: ["api_path": "/greet", "http_method": "POST"])
-///     try await worker.run()
 ///
 /// Registrations may be made before or after connecting and survive every reconnect (1, 2, 4, 8 … 30 s, ± 30 %). Calls made
 /// while offline wait for the connection up to their timeout. Handlers run as Swift tasks, concurrently. An error that a
-/// handler throws reaches the caller as `invocation_failed`, or with its own code if it is an `InvocationError`.
-public final class Worker: Sendable {
+/// handler throws reaches the caller as `invocation_failed`, or with its own code if it is an `InvocationError`. It is a `Service` of
+/// swift-service-lifecycle, for programs that run several.
+///
+/// (The engine's own `Worker` is its side of the connection this class opens.)
+public final class WorkerClient: Sendable {
     /// The trace context of the call that the current task serves; calls made inside a handler carry it on.
     @TaskLocal static var trace: (traceparent: String?, baggage: String?) = (nil, nil)
 
     public let options: WorkerOptions
     private let loop: any EventLoop
     private let link: WorkerLink
-    private let logger: Logger
+    let logger: Logger
+    /// Ends `run`.
+    let endings = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingOldest(1))
 
     /// Reads address and name from the environment: see `WorkerOptions`.
     public convenience init(name: String? = nil) throws {
@@ -46,7 +49,8 @@ public final class Worker: Sendable {
 
     // MARK: Offering
 
-    /// Offers a function whose input and output are `Codable`.
+    /// Offers a function whose input and output are `Codable`. Input that does not fit `Input` is the caller's mistake: it fails with
+    /// `INVALID_ARGUMENTS`, naming the member, and the handler does not run.
     public func function<Input: Decodable & Sendable, Output: Encodable & Sendable>(
         _ id: String, description: String? = nil, metadata: JSONValue? = nil, _ handler: @escaping @Sendable (Input) async throws -> Output
     ) {
@@ -55,7 +59,7 @@ public final class Worker: Sendable {
             do {
                 input = try JSONDecoder().decode(Input.self, from: Data(payload))
             } catch {
-                throw InvocationError(.deserializationError, "Failed to deserialize input for \(id): \(error)")
+                throw InvocationError(.invalidArguments, "invalid input for \(id): \(DecodingFailure(error))")
             }
             return [UInt8](try JSONEncoder().encode(try await handler(input)))
         }
@@ -75,23 +79,11 @@ public final class Worker: Sendable {
         _ handler: @escaping @Sendable ([UInt8]) async throws -> [UInt8]?
     ) {
         onLoop { link in
-            link.registerFunction(id, description: description, metadata: metadata) { call in
-                let payload = call.payload
-                let context = (call.traceparent, call.baggage)
-                let answer = NIOLoopBound(call, eventLoop: link.eventLoop)
-                let loop = link.eventLoop
-                Task {
-                    do {
-                        let result = try await Self.$trace.withValue(context) { try await handler(payload) }
-                        loop.execute { answer.value.reply(raw: result) }
-                    } catch let error as InvocationError {
-                        loop.execute { answer.value.fail(error) }
-                    } catch {
-                        let failure = InvocationError(.invocationFailed, "\(error)")
-                        loop.execute { answer.value.fail(failure) }
-                    }
-                }
-            }
+            link.registerFunction(
+                id, description: description, metadata: metadata,
+                async: { payload in
+                    try await Self.$trace.withValue((payload.traceparent, payload.baggage)) { try await handler(payload.bytes) }
+                })
         }
     }
 
@@ -103,25 +95,21 @@ public final class Worker: Sendable {
     ) {
         onLoop { link in
             link.registerFunction(id, description: description, metadata: metadata) { call in
-                do {
-                    call.reply(raw: try handler(call.data)?.bytes)
-                } catch let error as InvocationError {
-                    call.fail(error)
-                } catch {
-                    call.fail(InvocationError(.invocationFailed, "\(error)"))
-                }
+                do { call.reply(raw: try handler(call.data)?.bytes) } catch { call.fail(InvocationError(thrown: error)) }
             }
         }
     }
 
     public func unregisterFunction(_ id: String) { onLoop { $0.unregisterFunction(id) } }
 
-    /// Offers a kind of event. `register` throws to refuse a trigger; both run on the worker's event loop and must not block.
-    public func triggerType(
-        _ type: TriggerTypeDeclaration, register: @escaping @Sendable (TriggerBinding) throws(InvocationError) -> Void,
-        unregister: @escaping @Sendable (_ triggerID: String) -> Void
+    /// Offers a kind of event: see `TriggerProvider` for what is promised about the two closures. `accept` throws to refuse a trigger,
+    /// `release` returns whether the binding ends.
+    public func triggerType<Value: Sendable>(
+        _ type: TriggerTypeDeclaration,
+        accept: @escaping @Sendable (TriggerBinding, _ current: Value?) async throws -> Value,
+        release: @escaping @Sendable (TriggerBinding, Value, UnregistrationReason) async -> Bool = { _, _, _ in true }
     ) {
-        onLoop { $0.registerTriggerType(type, register: register, unregister: unregister) }
+        onLoop { link in _ = TriggerProvider(type, on: link, asyncAccept: accept, asyncRelease: release) }
     }
 
     /// Binds a function to a kind of event; the returned id takes it back.
@@ -186,41 +174,6 @@ public final class Worker: Sendable {
         }
     }
 
-    // MARK: Running
-
-    /// Starts connecting in the background.
-    public func connect() { onLoop { $0.start() } }
-
-    /// Connects and serves until SIGTERM, SIGINT or `shutDown`, then finishes running handlers (at most 10 s) and returns.
-    public func run() async throws {
-        connect()
-        let signals = AsyncStream<Void> { continuation in
-            let sources = [SIGTERM, SIGINT].map { number in
-                signal(number, SIG_IGN)
-                let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
-                source.setEventHandler { continuation.yield() }
-                source.resume()
-                return source
-            }
-            continuation.onTermination = { _ in sources.forEach { $0.cancel() } }
-        }
-        for await _ in signals { break }
-        await shutDown()
-    }
-
-    /// Takes the functions back so that no new call comes, waits for running handlers, and closes the link.
-    public func shutDown(deadline: Duration = .seconds(10)) async {
-        await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
-            onLoop { link in
-                let once = Once { link.stop { continuation.resume() } }
-                link.withdrawFunctions()
-                link.whenIdle { once.run() }
-                let bound = NIOLoopBound(once, eventLoop: link.eventLoop)
-                link.eventLoop.scheduleTask(in: TimeAmount(deadline)) { bound.value.run() }
-            }
-        }
-    }
-
     /// Runs `work` on the loop and waits for what it promises.
     func onLink<T: Sendable>(_ work: @escaping @Sendable (WorkerLink, EventLoopPromise<T>) -> Void) async throws -> T {
         let promise = loop.makePromise(of: T.self)
@@ -228,26 +181,8 @@ public final class Worker: Sendable {
         return try await promise.futureResult.get()
     }
 
-    private func onLoop(_ work: @escaping @Sendable (WorkerLink) -> Void) {
+    func onLoop(_ work: @escaping @Sendable (WorkerLink) -> Void) {
         let link = link
         if loop.inEventLoop { work(link) } else { loop.execute { work(link) } }
-    }
-}
-
-/// Runs its work at most once. Confined to a loop.
-private final class Once {
-    private var work: (() -> Void)?
-    init(_ work: @escaping () -> Void) { self.work = work }
-    func run() {
-        let work = self.work
-        self.work = nil
-        work?()
-    }
-}
-
-extension WorkerLink {
-    /// Tells the engine to send no more calls; handlers stay, for those already on their way.
-    func withdrawFunctions() {
-        for id in registeredFunctionIDs { withdrawFunction(id) }
     }
 }

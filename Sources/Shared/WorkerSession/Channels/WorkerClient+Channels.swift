@@ -2,7 +2,7 @@ import IIIProtocol
 import IIITransport
 import NIOCore
 
-extension Worker {
+extension WorkerClient {
     /// Makes a one-way channel: keep one reference and hand the other out in a payload or a result.
     ///
     /// `bufferSize` messages (1 to 1024) may wait for the reader. What nobody has opened dies with this worker's connection.

@@ -1,0 +1,56 @@
+import Glibc
+import IIIProtocol
+import Logging
+import NIOCore
+
+/// The life of a core worker's process: connect, hello, the four steps, ready, serve, drain, end (design.md §4).
+///
+/// Ends when told by SIGTERM or SIGINT (0, after a drain), when the core's lifeline closes (0, at once), on unusable
+/// configuration (78), when a start step fails (1), or, where no supervisor of ours restarts it, because a changed configuration
+/// needs a new process (75, after a drain).
+public enum CoreWorkerProcess {
+    /// Exit code for a configuration that only a person can mend (`EX_CONFIG`); the supervisor does not restart it.
+    public static let configurationExitCode: Int32 = 78
+    /// Exit code for "start me again": a changed configuration needs another process (`EX_TEMPFAIL`).
+    public static let restartExitCode: Int32 = 75
+    /// Grace for a drain that only SIGTERM asked for.
+    static let drainGrace = TimeAmount.seconds(8)
+
+    /// Runs `type` until it ends; returns the exit code. `engineURL` and `name` default to `III_URL` and `III_ENTRY_NAME`,
+    /// which the core sets; `III_WORKER_NAME`, the variable of ordinary workers, is not looked at.
+    public static func run<W: CoreWorker>(_ type: W.Type, engineURL: String? = nil, name: String? = nil) -> Int32 {
+        signal(SIGPIPE, SIG_IGN)
+        let name = name ?? environmentValue("III_ENTRY_NAME") ?? "iii-\(W.role)"
+        var logger = Logger(label: name)
+        if let level = environmentValue("III_LOG_LEVEL").flatMap(Logger.Level.init(rawValue:)) { logger.logLevel = level }
+        do {
+            var options: WorkerOptions
+            if let engineURL {
+                options = WorkerOptions(url: try WebSocketURL(engineURL), name: name)
+            } else {
+                options = try WorkerOptions(name: name)
+            }
+            options.reportsMetadata = false
+            options.reconnectDelay = .milliseconds(100)
+            options.maximumReconnectDelay = .seconds(5)
+            // Before the secret is in memory.
+            try ProcessProtection.begin()
+            options.headers = [("x-iii-builtin-token", try BuiltinSecret.read()), ("x-iii-builtin-name", options.name)]
+            let process = CoreWorkerRun<W>(options: options, logger: logger)
+            return process.waitForEnd()
+        } catch {
+            logger.error("cannot start", metadata: ["error": "\(error)"])
+            return configurationExitCode
+        }
+    }
+}
+
+/// First line of a small text file, without its line end.
+package func readSmallFile(_ path: String) -> String? {
+    guard let file = fopen(path, "r") else { return nil }
+    defer { fclose(file) }
+    var buffer = [CChar](repeating: 0, count: 4096)
+    guard fgets(&buffer, Int32(buffer.count), file) != nil else { return nil }
+    let text = buffer.withUnsafeBufferPointer { $0.baseAddress.map { String(cString: $0) } ?? "" }
+    return text.split(whereSeparator: \.isNewline).first.map(String.init)
+}
