@@ -48,7 +48,7 @@ def test_registrations_of_all_are_bounded_in_bytes(bounded):
     for wire in wires:
         wire.register(f"all::{wire.worker_id}", description="x" * 70_000)
         wire.sync()
-    assert "registered_bytes (150000)" in bounded.output()
+    wait_for(lambda: "registered_bytes (150000)" in bounded.output(), "the log says so")
     assert len(wires[0].call("engine::functions::list", {"prefix": "all::"})["functions"]) == 2
     for wire in wires:
         wire.close()

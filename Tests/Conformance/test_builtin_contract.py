@@ -72,6 +72,7 @@ def test_secret_of_a_spawn_is_void_after_its_end(tmp_path):
         assert len(old) == 64
         privileged(fleet, secret=old).close()
         fleet.cli("restart", "mine")
+        wait_for(lambda: not fleet.rows()["mine"]["others"], "the process it was for has ended")
         with pytest.raises(InvalidStatus) as refused:
             privileged(fleet, secret=old)
         assert refused.value.response.status_code == 403

@@ -66,8 +66,6 @@ package final class Engine: @unchecked Sendable {
     lazy var announcements = RegistryAnnouncements(engine: self)
     lazy var functionListing = FunctionListing(engine: self)
     lazy var triggerWarnings = TriggerWarnings(engine: self)
-    /// Lines about refused registrations.
-    private var refusals = WarningBudget(burst: 20)
     /// Expanded `config` of every configured entry, for `core::builtin::hello`.
     package var entryConfigurations: [String: JSONValue] = [:]
     /// What the trace contexts of calls under way occupy.
@@ -341,7 +339,7 @@ package final class Engine: @unchecked Sendable {
 
     func refused(_ id: String, _ worker: Worker, _ reason: String) {
         counters.registrationsRefused += 1
-        guard let leftOut = refusals.admit(.now()) else { return }
+        guard let leftOut = worker.refusals.admit(.now()) else { return }
         var metadata: Logger.Metadata = [
             "id": .string(Self.short(id)), "worker": .string(worker.id.text), "reason": .string(Self.short(reason)),
         ]

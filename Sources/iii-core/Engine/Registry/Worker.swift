@@ -35,6 +35,8 @@ package final class Worker {
     /// Calls this worker has made that are not answered yet.
     package internal(set) var callsInFlight = 0
     package internal(set) var isConnected = true
+    /// Lines about its refused registrations and triggers; its own, so that it hides nobody else's.
+    var refusals = WarningBudget(burst: 20)
 
     package init(
         id: UUIDBits, connection: WorkerConnection? = nil, builtin: BuiltinSecrets.Bearer? = nil, address: String? = nil,
