@@ -109,6 +109,9 @@ let package = Package(
             name: "iii-http", dependencies: ["IIIHTTPGateway", "IIIHTTPFunctions", "IIIWorker", "IIITelemetry", argumentParser, logging],
             path: "Sources/iii-http/Command"),
 
+        // iii-cron
+        .target(name: "IIICron", dependencies: ["IIIProtocol"], path: "Sources/iii-cron/Cron"),
+
         // Examples and benchmarks
         .executableTarget(name: "hello-worker", dependencies: ["IIIWorker"], path: "examples/hello", exclude: ["config.yaml"]),
         .executableTarget(name: "redis-bench", dependencies: ["IIIRedis", nioCore, nioPosix], path: "benchmarks/stores/redis"),
@@ -143,6 +146,7 @@ let package = Package(
         .testTarget(
             name: "ServerTests", dependencies: ["IIIServer", "IIITransport", nioHTTP1, nioPosix, logging],
             path: "Tests/ServerTests"),
+        .testTarget(name: "CronTests", dependencies: ["IIICron", "IIIProtocol"], path: "Tests/CronTests"),
         .testTarget(name: "TelemetryTests", dependencies: ["IIITelemetry", metrics, tracing], path: "Tests/TelemetryTests"),
         .testTarget(name: "ArchitectureTests", path: "Tests/ArchitectureTests"),
     ],

@@ -29,6 +29,7 @@ import Testing
             "IIIProtocol", "IIISettings", "IIIServer", "IIITransport", "IIICrypto", "IIITLS", "IIITelemetry", "IIIWorker",
         ],
         "iii-http/Outbound": ["IIIProtocol", "IIISettings", "IIICrypto", "IIITelemetry", "IIIWorker"],
+        "iii-cron/Cron": ["IIIProtocol"],
         "iii-http/Command": ["IIIProtocol", "IIITelemetry", "IIIWorker", "IIIHTTPGateway", "IIIHTTPFunctions"],
     ]
 

@@ -140,7 +140,7 @@ final class TestFleet: Sendable {
 }
 
 /// Waits for a condition with a deadline; false when it never came.
-func eventually(within limit: Duration = .seconds(10), _ condition: () async -> Bool) async -> Bool {
+func eventually(within limit: Duration = .seconds(60), _ condition: () async -> Bool) async -> Bool {
     let end = MonotonicClock.now + limit
     while MonotonicClock.now < end {
         if await condition() { return true }

@@ -29,7 +29,7 @@ public struct TextRule: Sendable {
     /// The id of a function that a user may name: not one of the engine's private ones.
     package static let functionID = TextRule("a function id") { text, _ in
         if text.isEmpty { return "" }
-do throws(InvocationError) { _ = try FunctionID(text) } catch { return "\(error.message)" }
+        do throws(InvocationError) { _ = try FunctionID(text) } catch { return "\(error.message)" }
         return nil
     }
 

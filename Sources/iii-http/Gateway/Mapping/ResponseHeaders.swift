@@ -56,7 +56,9 @@ struct ResponseHeaders {
 
     private mutating func write(_ name: UnsafeRawBufferPointer, _ rawValue: UnsafeRawBufferPointer, to buffer: inout ByteBuffer) {
         let value = ASCII.trimmed(rawValue)
-        guard HTTPFieldName.isToken(name), Self.isFieldValue(value), !HTTPFieldName.belongsToFraming(name), !cors.overrides(name) else { return }
+        guard HTTPFieldName.isToken(name), Self.isFieldValue(value), !HTTPFieldName.belongsToFraming(name), !cors.overrides(name) else {
+            return
+        }
         if name.count == reserved.count, reserved.withUnsafeBytes({ ASCII.equalIgnoringCase(name, $0) }) { return }
         note(name, value)
         buffer.writeLowercased(name)
