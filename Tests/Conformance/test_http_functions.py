@@ -619,7 +619,7 @@ def test_invalid_pattern_ends_the_start(tmp_path, pattern):
     with prepared(tmp_path, workers=[{"name": "iii-http-functions", "config": {"security": {"url_allowlist": [pattern]}}}]) as core:
         core.spawn()
         wait_for(lambda: "security.url_allowlist[0]" in core.output(), "the start is refused")
-        wait_for(lambda: "78" in core.output(), "with the code for configuration errors")
+        assert core.process.wait(15) == 1 and "config.yaml:" in core.output(), "file and line are named"
 
 
 def test_roles(tmp_path):

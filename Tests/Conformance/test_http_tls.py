@@ -251,8 +251,8 @@ def test_wrong_files_are_named_with_their_cure(authority, tmp_path):
     loop.symlink_to(loop)
     openssl("pkcs8", "-topk8", "-in", key, "-out", locked, "-passout", "pass:opensesame", cwd=authority.directory)
     cases = [
-        ({"cert_file": "/nowhere/cert.pem", "key_file": str(key)}, "tls.cert_file '/nowhere/cert.pem' cannot be read: No such file or directory"),
-        ({"cert_file": str(certificate), "key_file": str(loop)}, f"tls.key_file '{loop}' cannot be read: Too many levels of symbolic links"),
+        ({"cert_file": "/nowhere/cert.pem", "key_file": str(key)}, "tls.cert_file: '/nowhere/cert.pem' cannot be read: No such file or directory"),
+        ({"cert_file": str(certificate), "key_file": str(loop)}, f"tls.key_file: '{loop}' cannot be read: Too many levels of symbolic links"),
         ({"cert_file": "cert.pem", "key_file": str(key)}, "relative paths are taken from the working directory"),
         ({"cert_file": str(certificate), "key_file": str(other)}, "does not belong to the first certificate"),
         ({"cert_file": str(key), "key_file": str(key)}, "is not a usable certificate in PEM form"),

@@ -23,7 +23,12 @@ public struct TextRule: Sendable {
 
     /// A file that this process may read; relative paths are taken from the working directory.
     public static let readableFile = TextRule("the path of a readable file") { path, context in
-        path.isEmpty ? "" : context.unreadable(path).map { "'\(path)' cannot be read: \($0)" }
+        path.isEmpty
+            ? ""
+            : context.unreadable(path).map {
+                let hint = path.hasPrefix("/") ? "" : "; relative paths are taken from the working directory"
+                return "'\(path)' cannot be read: \($0)\(hint)"
+            }
     }
 
     /// The id of a function that a user may name: not one of the engine's private ones.

@@ -104,7 +104,8 @@ package struct ControlCommands: Sendable {
     }
 
     private func report(_ error: FleetError) -> Int32 {
-        errors("Error: \(error.message)")
+        // A configuration's errors come with the word.
+        errors(error.message.hasPrefix("Error: ") ? error.message : "Error: \(error.message)")
         return error.exitCode
     }
 

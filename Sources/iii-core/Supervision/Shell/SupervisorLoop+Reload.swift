@@ -17,7 +17,7 @@ extension SupervisorLoop {
             finishReload()
         } catch {
             let text = "\(error)"
-            logs.log(3, "reload: refused, the old configuration stays in force\n\(text)")
+            logs.log(3, "reload: refused, the old configuration stays in force\n\(text.trimmingPrefix("Error: "))")
             record(error: text)
             notifyReloaded()
         }
