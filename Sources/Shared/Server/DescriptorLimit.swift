@@ -84,9 +84,10 @@ package final class DescriptorBudget: Sendable {
         return Int(descriptor)
     }
 
-    /// Open descriptors, the one that looks not counted. More than any limit if there is none left to look with.
+    /// Open descriptors, the one that looks not counted. More than any limit if there is none left to look with; 0
+    /// where the table cannot be looked at, so that the lowest free number decides alone.
     private static var openCount: Int {
-        guard let directory = opendir("/proc/self/fd") else { return errno == ENOENT ? 0 : .max / 2 }
+        guard let directory = opendir("/proc/self/fd") else { return errno == EMFILE || errno == ENFILE ? .max / 2 : 0 }
         defer { closedir(directory) }
         var count = 0
         while let entry = readdir(directory) {
