@@ -155,7 +155,7 @@ def test_a_stop_ends_predecessors_too(tmp_path):
             both = [fleet.pid_of("iii-http"), fleet.rows()["iii-http"]["others"][0]["pid"]]
             assert fleet.cli("stop", "iii-http").returncode == 0
             assert not any(map(alive, both))
-            assert not can_connect(fleet.http_port)
+            wait_for(lambda: not can_connect(fleet.http_port), "the port is closed")
             answer.result(40)
         worker.close()
 
