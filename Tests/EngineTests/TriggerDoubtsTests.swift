@@ -26,10 +26,4 @@ import Testing
         #expect(unexamined == 502)
         #expect(doubts.takeGroups().groups.isEmpty && doubts.takeGroups().unexamined == 0)
     }
-
-    @Test func aBudgetCountsWhatItLeavesOut() {
-        var budget = WarningBudget(burst: 2)
-        #expect([0, 1, 2, 3].map { budget.admit(start + .seconds($0)) } == [0, 0, nil, nil])
-        #expect(budget.admit(start + .seconds(10)) == 2 && budget.admit(start + .seconds(11)) == 0)
-    }
 }

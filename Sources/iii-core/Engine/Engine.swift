@@ -339,7 +339,7 @@ package final class Engine: @unchecked Sendable {
 
     func refused(_ id: String, _ worker: Worker, _ reason: String) {
         counters.registrationsRefused += 1
-        guard let leftOut = worker.refusals.admit(.now()) else { return }
+        guard let leftOut = worker.refusals.take(now: .now()) else { return }
         var metadata: Logger.Metadata = [
             "id": .string(Self.short(id)), "worker": .string(worker.id.text), "reason": .string(Self.short(reason)),
         ]

@@ -1,4 +1,5 @@
 import IIIProtocol
+import IIIServer
 import IIISettings
 import IIITelemetry
 import IIITransport
@@ -20,7 +21,7 @@ package final class WorkerConnection: WebSocketConnection {
     var pauseCount = 0
     var health = PeerHealth(now: .now())
     let isTelemetryConsumer: Bool
-    private var ignored = WarningBudget()
+    private var ignored = WarningAllowance(5, each: .seconds(10))
 
     init(engine: Engine, worker: Worker, limits: WebSocketLimits, coalescer: WriteCoalescer) {
         self.engine = engine
@@ -163,7 +164,7 @@ package final class WorkerConnection: WebSocketConnection {
     /// Logs that a message was ignored. Its content is a user's and stays out of the log; `function` is the id it was about.
     func dropped(_ reason: String, type: MessageType = .unknown, function: String? = nil) {
         engine.counters.messagesDropped &+= 1
-        guard let leftOut = ignored.admit(.now()) else { return }
+        guard let leftOut = ignored.take(now: .now()) else { return }
         var metadata: Logger.Metadata = [
             "worker": .string(worker.id.text), "name": .string(worker.displayName), "reason": .string(reason),
         ]

@@ -1,4 +1,5 @@
 import IIIProtocol
+import IIIServer
 import NIOCore
 
 /// One connected worker: everything the registry knows of it, owned by its connection.
@@ -36,7 +37,7 @@ package final class Worker {
     package internal(set) var callsInFlight = 0
     package internal(set) var isConnected = true
     /// Lines about its refused registrations and triggers; its own, so that it hides nobody else's.
-    var refusals = WarningBudget(burst: 20)
+    var refusals = WarningAllowance(20, each: .seconds(10))
 
     package init(
         id: UUIDBits, connection: WorkerConnection? = nil, builtin: BuiltinSecrets.Bearer? = nil, address: String? = nil,

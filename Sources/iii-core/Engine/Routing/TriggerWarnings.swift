@@ -1,4 +1,5 @@
 import IIIProtocol
+import IIIServer
 import IIITelemetry
 import Logging
 import NIOCore
@@ -26,7 +27,7 @@ final class TriggerWarnings {
     private var isScheduled = false
     private var lastTold = NIODeadline.uptimeNanoseconds(0)
     private var tellsAt: NIODeadline?
-    private var durableRefusals = WarningBudget()
+    private var durableRefusals = WarningAllowance(5, each: .seconds(10))
 
     init(engine: Engine) { self.engine = engine }
 
@@ -136,7 +137,7 @@ final class TriggerWarnings {
 
     /// A provider has refused what it was sent. The text is the provider's.
     func refused(_ trigger: TriggerRecord, _ refused: TriggerRequest, _ error: InvocationError) {
-        guard let leftOut = trigger.owner.map({ $0.refusals.admit(.now()) }) ?? durableRefusals.admit(.now()) else { return }
+        guard let leftOut = trigger.owner.map({ $0.refusals.take(now: .now()) }) ?? durableRefusals.take(now: .now()) else { return }
         var metadata: Logger.Metadata = [
             "trigger": .string(Engine.short(trigger.id)), "trigger_type": .string(Engine.short(trigger.type)),
             "function": .string(Engine.short(refused.functionID.text)),
