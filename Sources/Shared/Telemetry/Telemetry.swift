@@ -3,7 +3,7 @@ import Synchronization
 /// The telemetry of one process: its instruments, its tracer, and the finished spans that wait to be sent.
 ///
 /// Recording never waits and never fails: what does not fit is dropped, oldest first, and counted (`iii.telemetry.spans.dropped`).
-/// Whoever owns the link to the engine takes frames from here in batches (`IIIWorker.TelemetrySender`).
+/// Whoever owns the link to the engine takes frames from here in batches: `TelemetrySender`, which a worker starts itself.
 public final class Telemetry: Sendable {
     public struct Limits: Sendable {
         /// Finished spans that may wait. Default 8,192.

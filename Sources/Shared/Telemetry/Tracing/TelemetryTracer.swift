@@ -1,7 +1,7 @@
 import Synchronization
 import Tracing
 
-/// The tracer behind swift-distributed-tracing: `InstrumentationSystem.bootstrap(telemetry.tracer)`, or `WorkerTelemetry` in one line.
+/// The tracer behind swift-distributed-tracing: `InstrumentationSystem.bootstrap(telemetry.tracer)`.
 public struct TelemetryTracer: Tracer {
     private let telemetry: Telemetry
 
