@@ -32,6 +32,24 @@ import Testing
         again.close()
     }
 
+    /// As a process has it that was forked and has not come to its `exec` yet.
+    @Test func aCopyOfTheDescriptorDoesNotKeepTheLock() throws {
+        let scratch = try ScratchDirectory()
+        let path = scratch.path + "/store.lock"
+        var lock: StoreLock? = try StoreLock(path: path)
+        #expect(StoreLock.holder(path: path) == "\(getpid())" && lock?.path == path)
+        let copies = try FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd").compactMap { name -> Int32? in
+            guard let target = try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/fd/\(name)"), target == path else {
+                return nil
+            }
+            return Int32(name).map { dup($0) }
+        }
+        #expect(!copies.isEmpty)
+        lock = nil
+        #expect(StoreLock.holder(path: path) == nil)
+        for copy in copies { close(copy) }
+    }
+
     @Test func theCopyOfAStoreIsMadeWhileItRunsByItself() async throws {
         let scratch = try ScratchDirectory()
         let store = try StoreTests.open(scratch)

@@ -53,9 +53,15 @@ final class StoreLock {
         try Self.write(Array(text.utf8) + [UInt8](repeating: 0x20, count: 64 - text.utf8.count), to: descriptor, at: 0, path)
     }
 
-    deinit { close(descriptor) }
+    deinit {
+        release()
+        close(descriptor)
+    }
 
     /// Lets others have the store; nothing may be written afterwards.
+    ///
+    /// Closing alone is not enough: a process that this one is just starting has a copy of the descriptor until its `exec`, and
+    /// with it the lock.
     func release() { flock(descriptor, LOCK_UN) }
 
     /// Writes the record; it survives the death of this process, and that of the machine once `sync` has returned.
@@ -73,7 +79,10 @@ final class StoreLock {
         let descriptor = open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { return nil }
         defer { close(descriptor) }
-        guard flock(descriptor, LOCK_SH | LOCK_NB) != 0 else { return nil }
+        guard flock(descriptor, LOCK_SH | LOCK_NB) != 0 else {
+            flock(descriptor, LOCK_UN)
+            return nil
+        }
         return holder(descriptor) ?? "unknown"
     }
 
