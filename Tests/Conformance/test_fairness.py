@@ -169,9 +169,13 @@ def test_unfinished_messages_of_all_are_bounded(secret):
         worker.register("whole::f")
         worker.sync()
         raws = [RawSocket(it.port) for _ in range(6)]
-        for raw in raws:
+        for number, raw in enumerate(raws):
             with contextlib.suppress(OSError):
                 raw.socket.sendall(b"\x81\xff" + (3_000_000).to_bytes(8, "big") + b"\0\0\0\0" + b"x" * 2_000_000)
+            # One after the other also for the engine, so that it agrees on who has waited longest.
+            wait_for(
+                lambda: (now := metrics(it))["unhandled_bytes"] + 2_000_000 * now["peers_dropped_for_room"] >= 2_000_000 * (number + 1),
+                "the engine to have read them")
         wait_for(lambda: metrics(it)["peers_dropped_for_room"] >= 2, "the first to be dropped")
         wait_for(lambda: metrics(it)["unhandled_bytes"] <= 8_000_000, "the total to hold")
         # The newest is still there and may finish.
