@@ -57,7 +57,9 @@ let package = Package(
             path: "Sources/Shared/Transport"),
         .target(
             name: "IIIWorker",
-            dependencies: ["CLinux", "IIIProtocol", "IIITelemetry", "IIITransport", nioCore, nioPosix, nioHTTP1, logging, lifecycle],
+            dependencies: [
+                "CLinux", "IIIProtocol", "IIISettings", "IIITelemetry", "IIITransport", nioCore, nioPosix, nioHTTP1, logging, lifecycle,
+            ],
             path: "Sources/Shared/WorkerSession"),
         .target(name: "IIIStorage", dependencies: ["CSQLite", "IIIProtocol", "IIITelemetry", logging], path: "Sources/Shared/Storage"),
         .target(
@@ -68,7 +70,8 @@ let package = Package(
             dependencies: ["IIIProtocol", "IIICrypto", "IIITLS", "IIITelemetry", "IIITransport", nioCore, nioPosix, nioHTTP1, logging],
             path: "Sources/Shared/Server"),
         .target(
-            name: "IIITestSupport", dependencies: ["IIIProtocol", "IIITransport", "IIIWorker", "IIIEngine", nioCore, nioPosix, logging],
+            name: "IIITestSupport",
+            dependencies: ["IIIProtocol", "IIITransport", "IIIWorker", "IIIEngine", nioCore, nioPosix, nioEmbedded, logging],
             path: "Sources/Shared/TestSupport"),
 
         // iii-core
@@ -113,6 +116,8 @@ let package = Package(
         .target(name: "IIICron", dependencies: ["IIIProtocol"], path: "Sources/iii-cron/Cron"),
 
         // Examples and benchmarks
+        // Also a package of its own, for which a build takes minutes: here so that tests run its sources.
+        .executableTarget(name: "ticker-example", dependencies: ["IIIWorker"], path: "examples/ticker/Sources/ticker"),
         .executableTarget(name: "hello-worker", dependencies: ["IIIWorker"], path: "examples/hello", exclude: ["config.yaml"]),
         .executableTarget(name: "redis-bench", dependencies: ["IIIRedis", nioCore, nioPosix], path: "benchmarks/stores/redis"),
         .executableTarget(
@@ -130,8 +135,10 @@ let package = Package(
             name: "SupervisionTests",
             dependencies: ["IIISupervision", "IIIConfiguration", "IIISettings", "IIIProtocol", "IIITelemetry", "CSupervision", logging],
             path: "Tests/SupervisionTests"),
-        .testTarget(name: "EngineTests", dependencies: ["IIIEngine", "IIISettings", nioEmbedded], path: "Tests/EngineTests"),
-        .testTarget(name: "WorkerTests", dependencies: ["IIIWorker", "IIIEngine", nioPosix], path: "Tests/WorkerTests"),
+        .testTarget(
+            name: "EngineTests", dependencies: ["IIIEngine", "IIISettings", "IIIWorker", "IIITestSupport", nioEmbedded],
+            path: "Tests/EngineTests"),
+        .testTarget(name: "WorkerTests", dependencies: ["IIIWorker", "IIITestSupport", lifecycle, nioPosix], path: "Tests/WorkerTests"),
         .testTarget(
             name: "HTTPGatewayTests",
             dependencies: ["IIIHTTPGateway", "IIISettings", "IIIWorker", "IIICrypto", "IIITransport", nioEmbedded],

@@ -1,18 +1,19 @@
 import IIIProtocol
+import IIITestSupport
 import Testing
 
 @testable import IIIWorker
 
 /// Channels through a real engine in this process.
 @Suite(.timeLimit(.minutes(1))) struct WorkerChannelTests {
-    private func connected(_ engine: TestEngine, _ name: String) -> WorkerClient {
+    private func connected(_ engine: InProcessEngine, _ name: String) -> WorkerClient {
         let worker = engine.worker(name)
         worker.connect()
         return worker
     }
 
     @Test func aFunctionStreamsIntoAChannelItWasGiven() async throws {
-        try await withEngine { engine in
+        try await InProcessEngine.run { engine in
             let producer = connected(engine, "producer")
             producer.function(
                 "channels::count",
@@ -44,7 +45,7 @@ import Testing
     }
 
     @Test func aWriterThatGivesUpIsNoEnd() async throws {
-        try await withEngine { engine in
+        try await InProcessEngine.run { engine in
             let worker = connected(engine, "both")
             let (write, read) = try await worker.createChannel()
             let reader = try await worker.openReader(read)
@@ -58,7 +59,7 @@ import Testing
     }
 
     @Test func aWriterLearnsThatItsReaderIsGone() async throws {
-        try await withEngine { engine in
+        try await InProcessEngine.run { engine in
             let worker = connected(engine, "both")
             let (write, read) = try await worker.createChannel()
             let writer = try await worker.openWriter(write)
@@ -69,7 +70,7 @@ import Testing
     }
 
     @Test func aReferenceThatOpensNothingIsAnError() async throws {
-        try await withEngine { engine in
+        try await InProcessEngine.run { engine in
             let worker = connected(engine, "one")
             let (write, _) = try await worker.createChannel()
             let forged = ChannelRef(channelID: write.channelID, accessKey: "wrong", direction: .read)

@@ -414,7 +414,8 @@ open class WebSocketConnection: ChannelInboundHandler, RemovableChannelHandler {
         context.fireChannelActive()
     }
 
-    func open() {
+    /// The channel is ours from now on; for clients, once the HTTP handlers have left.
+    package func open() {
         guard let context, context.channel.isActive, phase == .idle else { return }
         phase = .open
         lastInbound = .now()

@@ -1,3 +1,6 @@
 // A worker's source needs one import: values, errors, addresses and settings come with the library.
 @_exported import IIIProtocol
 @_exported import IIISettings
+
+@_exported import struct NIOCore.NIODeadline
+@_exported import struct NIOCore.TimeAmount

@@ -80,8 +80,7 @@ public final class WorkerLink: @unchecked Sendable {
     /// Connects, and reconnects for ever with growing delays until `stop`.
     public func start() {
         guard !isStopped, connection == nil else { return }
-        let connection = LinkConnection(link: self, coalescer: coalescer)
-        self.connection = connection
+        let connection = makeConnection()
         let bound = NIOLoopBound(self, eventLoop: eventLoop)
         WebSocketDialer.connect(
             to: options.url, headers: options.headers, timeout: options.connectTimeout, connection: connection, on: eventLoop
@@ -93,6 +92,13 @@ public final class WorkerLink: @unchecked Sendable {
             link.onConnectFailure?(error)
             link.scheduleReconnect()
         }
+    }
+
+    /// Our end of the next connection, for whoever brings it about: the dialer, or an engine that a test plays.
+    package func makeConnection() -> WebSocketConnection {
+        let connection = LinkConnection(link: self, coalescer: coalescer)
+        self.connection = connection
+        return connection
     }
 
     private func scheduleReconnect() {

@@ -140,4 +140,23 @@ public struct CoreWorkerContext {
             loop.execute { then.value(result) }
         }
     }
+
+    /// Runs `work` on the event loop again and again, the first time after `interval`, until the timer is cancelled or let go of.
+    public func schedule(every interval: Duration, _ work: @escaping () -> Void) -> CoreWorkerTimer {
+        CoreWorkerTimer(interval: TimeAmount(interval), on: eventLoop, work)
+    }
+}
+
+/// Something that happens at an interval. Confined to the event loop.
+public final class CoreWorkerTimer {
+    private let task: RepeatedTask
+
+    fileprivate init(interval: TimeAmount, on eventLoop: any EventLoop, _ work: @escaping () -> Void) {
+        let bound = NIOLoopBound(work, eventLoop: eventLoop)
+        task = eventLoop.scheduleRepeatedTask(initialDelay: interval, delay: interval) { _ in bound.value() }
+    }
+
+    public func cancel() { task.cancel() }
+
+    deinit { task.cancel() }
 }

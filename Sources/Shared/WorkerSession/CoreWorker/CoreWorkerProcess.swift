@@ -1,5 +1,6 @@
 import Glibc
 import IIIProtocol
+import IIITelemetry
 import Logging
 import NIOCore
 
@@ -15,6 +16,41 @@ public enum CoreWorkerProcess {
     public static let restartExitCode: Int32 = 75
     /// Grace for a drain that only SIGTERM asked for.
     static let drainGrace = TimeAmount.seconds(8)
+
+    /// The whole `main` of a core worker's executable: logging as the engine wants it, then `run`, whose exit code ends the process.
+    ///
+    /// With the argument `--check-configuration` it reads a `config` as JSON from standard input instead, and ends with 0 if it would
+    /// be accepted, else with 78 and the reason on standard output.
+    public static func main<W: CoreWorker>(_ type: W.Type) -> Never {
+        if CommandLine.arguments.contains("--check-configuration") { exit(checkConfiguration(type)) }
+        TelemetryLog.bootstrapFromEnvironment()
+        exit(run(type))
+    }
+
+    private static func checkConfiguration<W: CoreWorker>(_ type: W.Type) -> Int32 {
+        do {
+            _ = try W.configuration(from: try JSONValue(parsing: readStandardInput()))
+            return 0
+        } catch {
+            print("\(error)")
+            return configurationExitCode
+        }
+    }
+
+    /// What no configuration exceeds; the rest is not read.
+    private static let maximumConfiguration = 16 << 20
+
+    private static func readStandardInput() -> [UInt8] {
+        var bytes: [UInt8] = []
+        var buffer = [UInt8](repeating: 0, count: 64 << 10)
+        while bytes.count < maximumConfiguration {
+            let count = read(STDIN_FILENO, &buffer, buffer.count)
+            if count < 0, errno == EINTR { continue }
+            guard count > 0 else { break }
+            bytes += buffer.prefix(count)
+        }
+        return bytes
+    }
 
     /// Runs `type` until it ends; returns the exit code. `engineURL` and `name` default to `III_URL` and `III_ENTRY_NAME`,
     /// which the core sets; `III_WORKER_NAME`, the variable of ordinary workers, is not looked at.

@@ -232,7 +232,7 @@ final class CoreWorkerRun<W: CoreWorker>: @unchecked Sendable {
         }
         link.registerContractFunction("status", description: "What this worker is doing") { [self] call in
             call.reply([
-                "status": .string(worker.status), "running_calls": JSONValue(link.runningCalls), "own_calls": JSONValue(calls.running),
+                "text": .string(worker.status), "running_calls": JSONValue(link.runningCalls), "own_calls": JSONValue(calls.running),
                 "waiting_calls": JSONValue(calls.waiting),
             ])
         }

@@ -16,7 +16,9 @@ package enum ConfigCheck {
             let report = ConfigurationReport(configuration)
             output(report.text)
             for remark in report.remarks { errors(remark) }
-            _ = try FleetPlan.make(configuration: configuration, lookup: lookup ?? .system(environment: environment))
+            let plan = try FleetPlan.make(configuration: configuration, lookup: lookup ?? .system(environment: environment))
+            let problems = CoreWorkerCheck.problems(of: plan)
+            guard problems.isEmpty else { throw ConfigurationErrors(path: path, problems: problems) }
             if configuration.portClashes.isEmpty { return 0 }
             errors("Error: port clashes, see above")
             return 1

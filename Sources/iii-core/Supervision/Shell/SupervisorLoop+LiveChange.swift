@@ -11,11 +11,11 @@ struct ReloadProgress {
     var waiting: [() -> Void] = []
 }
 
-// Changed config for built-ins that run: offered to them first, a restart only when they ask for it (http.md §18.2).
+// Changed config for core workers that run, ours and others': offered to them first, a restart only when they ask for it (http.md §18.2).
 extension SupervisorLoop {
-    /// Whether nothing but the `config` of a ready built-in has changed.
+    /// Whether nothing but the `config` of a ready core worker has changed.
     func canApplyLive(_ child: ChildSpecification) -> Bool {
-        guard let slot = slots[child.name], child.isPrivileged, child.entry.type != nil, let machine = fleet.children[child.name],
+        guard let slot = slots[child.name], child.isPrivileged, child.entry.isCoreWorker, let machine = fleet.children[child.name],
             machine.state == .ready,
             !machine.isHandingOver
         else {

@@ -1,0 +1,42 @@
+import IIIProtocol
+import IIIWorker
+
+/// One suite for every adapter of a registry: what holds for one has to hold for all.
+///
+/// ```swift
+/// static let contract = AdapterContract(Stores.registry, configs: ["memory": { [:] }, "redis": { ["redis_url": …] }])
+///
+/// @Test(arguments: contract.names) func keepsWhatItAcknowledged(name: String) async throws {
+///     try await Self.contract.run(name) { store in … }
+/// }
+/// ```
+///
+/// An adapter that is registered without a config here fails every test, so none goes untried.
+public struct AdapterContract<Adapter>: Sendable {
+    /// No config is known for an adapter.
+    public struct Untried: Error, CustomStringConvertible {
+        public let description: String
+    }
+
+    private let registry: AdapterRegistry<Adapter>
+    private let configs: [String: @Sendable () throws -> JSONValue]
+
+    /// `configs` makes, for each adapter, the `config` it is opened with; once per run, so each may start a server of its own.
+    public init(_ registry: AdapterRegistry<Adapter>, configs: [String: @Sendable () throws -> JSONValue]) {
+        self.registry = registry
+        self.configs = configs
+    }
+
+    /// Every registered adapter, for the arguments of a test.
+    public var names: [String] { registry.declarations.map(\.name) }
+
+    /// Opens the adapter as a configuration would and hands it to `body`.
+    public func run(_ name: String, _ body: (Adapter) async throws -> Void) async throws {
+        guard let config = configs[name] else {
+            throw Untried(description: "the contract suite has no config for the \(registry.purpose) '\(name)'")
+        }
+        let setting = registry.setting("")
+        let values = try SettingGroup { setting }.read(["adapter": ["name": .string(name), "config": try config()]])
+        try await body(try await registry.open(values[setting]))
+    }
+}
