@@ -23,7 +23,6 @@ final class Ticker: CoreWorker {
     private var bindings: TriggerProvider<TriggerCondition?>?
     private var timer: CoreWorkerTimer?
     private var last = 0
-
     init(configuration: SettingValues, context: CoreWorkerContext) { (self.context, settings) = (context, configuration) }
 
     func start(on loop: isolated WorkerLoop) async throws { numbers = try await Self.counters.open(settings[Self.counter]) }
