@@ -4,7 +4,7 @@ import IIISettings
 import Testing
 
 @Suite struct CatalogueTests {
-    /// A file with every documented key of spec §16, §17 and §18.
+    /// A file with every documented key.
     static let everything = """
         registration_namespace_grace_ms: 5000
         workers:

@@ -1,4 +1,4 @@
-"""design.md §3, back-pressure: a worker that does not read costs its feeders time and itself its connection, and nobody else anything."""
+"""Back-pressure: a worker that does not read costs its feeders time and itself its connection, and nobody else anything."""
 
 import json
 import threading

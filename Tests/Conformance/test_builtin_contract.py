@@ -1,4 +1,4 @@
-"""The private contract between the core and its built-ins (design.md §4), and a built-in without the supervisor."""
+"""The private contract between the core and its built-ins (docs/reference/core-workers.md), and a built-in without the supervisor."""
 
 import contextlib
 import os

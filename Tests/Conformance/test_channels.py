@@ -1,4 +1,4 @@
-"""protocol.md §6 (checklist 40-43) and its "do better": channels between raw sockets, their limits and their ends."""
+"""Channels between raw sockets, their limits and their ends (docs/reference/worker-protocol.md#channels)."""
 
 import hashlib
 import hmac
@@ -282,7 +282,7 @@ def test_all_channels_together_are_bounded_and_no_writer_starves(core, channel):
             ws.close()
 
 
-# References minted by a built-in: design.md §3.
+# References minted by a built-in.
 
 
 def minted(key: str, prefix: str, counter: int, suffix: str, lifetime: float = 60) -> dict:

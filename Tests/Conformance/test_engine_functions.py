@@ -1,4 +1,4 @@
-"""protocol.md §5, §8 and §15 items 36-39: what the engine tells about itself."""
+"""What the engine tells about itself (docs/reference/engine.md)."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""http.md §21: the items that belong to the first cut of iii-http, over real sockets, handlers served by a raw worker."""
+"""Routes, requests and responses of iii-http (docs/reference/http.md), over real sockets, handlers served by a raw worker."""
 
 import json
 import socket

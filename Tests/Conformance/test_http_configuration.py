@@ -1,4 +1,4 @@
-"""http.md §3.3 and §20: every option of the iii-http entry that changes what clients or handlers see, over real processes."""
+"""Every option of the iii-http entry that changes what clients or handlers see, over real processes."""
 
 import contextlib
 import gzip

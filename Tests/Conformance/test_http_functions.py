@@ -1,4 +1,4 @@
-"""Functions that are remote HTTP endpoints: protocol.md §4.8, http.md §17 and checklist items 56 to 60."""
+"""Functions that are remote HTTP endpoints (docs/reference/worker-protocol.md#http-functions)."""
 
 import base64
 import contextlib
@@ -82,7 +82,7 @@ def wait_refused(core, function_id: str) -> str:
     return lines[0]
 
 
-# The request (checklist 56)
+# The request
 
 
 def test_request_as_specified(worker, caller, remote):
@@ -171,7 +171,7 @@ def test_connections_are_reused(worker, caller, remote):
     assert remote.connections == 1
 
 
-# Results (checklist 57)
+# Results
 
 
 @pytest.mark.parametrize(
@@ -254,7 +254,7 @@ def test_a_body_without_end_is_cut_off(worker, caller):
         assert error["code"] == "http_response_failed" and "max_response_bytes" in error["message"]
 
 
-# Failures of the way there (checklist 59)
+# Failures of the way there
 
 
 def test_slow_remote_times_out(worker, caller):
@@ -299,7 +299,7 @@ def test_slow_remotes_hold_nobody_up(worker, caller, remote):
         assert not [m for m in caller.inbox if m.get("invocation_id") in waiting]
 
 
-# URL policy (checklist 58)
+# URL policy
 
 
 @pytest.mark.parametrize(
@@ -367,7 +367,7 @@ def test_ids_of_the_engine_are_refused(core, worker, remote):
     assert not listed(worker) & {"core::x", "builtin::x"} and not remote.requests
 
 
-# Ownership (checklist 60)
+# Ownership
 
 
 def test_an_early_call_waits_for_the_check(worker, remote):

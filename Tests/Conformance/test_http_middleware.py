@@ -1,4 +1,5 @@
-"""http.md §8 and §21 items 29–34 over real processes: global and route middleware, their order, and that they fail closed."""
+"""Global and route middleware over real processes: their order, and that they fail closed
+(docs/reference/http.md#middleware-and-conditions)."""
 
 import socket
 

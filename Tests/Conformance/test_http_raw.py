@@ -1,4 +1,4 @@
-"""Raw sockets against the gateway: request smuggling, edges of heads and chunks, pipelining, truncation, slow clients (http.md §14, §20.3-5).
+"""Raw sockets against the gateway: request smuggling, edges of heads and chunks, pipelining, truncation, slow clients.
 
 Every case asserts that what is behind the ambiguity never becomes a second request, and that another client is served as before.
 """

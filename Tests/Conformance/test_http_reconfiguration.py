@@ -1,4 +1,4 @@
-"""Changes of the iii-http entry while it runs (http.md §18.2): nothing is lost, nothing is mixed, nothing invalid takes hold."""
+"""Changes of the iii-http entry while it runs: nothing is lost, nothing is mixed, nothing invalid takes hold."""
 
 import json
 import threading

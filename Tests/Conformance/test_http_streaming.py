@@ -1,4 +1,4 @@
-"""http.md §7.2, §10.3 and checklist 24-28, 42-50: bodies that travel through channels, between real processes."""
+"""Bodies that travel through channels, between real processes (docs/reference/http.md#streaming)."""
 
 import contextlib
 import hashlib

@@ -1,4 +1,4 @@
-"""http.md §20.25: TLS on the gateway's listener, between real processes, with Python's and OpenSSL's clients."""
+"""TLS on the gateway's listener, between real processes, with Python's and OpenSSL's clients."""
 
 import contextlib
 import http.client

@@ -1,4 +1,5 @@
-"""A message that cannot be taken is answered to whoever waits for it, and named in the log (protocol.md §2.4)."""
+"""A message that cannot be taken is answered to whoever waits for it, and named in the log
+(docs/reference/worker-protocol.md#malformed-messages)."""
 
 import json
 import uuid
@@ -144,7 +145,7 @@ def test_lone_surrogates_pass_unchanged_everywhere(wires, text):
     assert f'"request_schema":{text}' in caller.ws.recv(timeout=10)
 
 
-# Too large (§1.3)
+# Too large
 
 
 def giant(invocation: str, function: str, order: str, size: int) -> str:

@@ -1,4 +1,4 @@
-"""protocol.md §15, items 12-27: messages and the registry."""
+"""Messages and the registry (docs/reference/worker-protocol.md)."""
 
 import uuid
 
@@ -304,7 +304,7 @@ def test_enqueue_goes_to_whoever_provides_the_queue(wires):
 
 
 def test_an_old_python_sdk_is_not_sent_what_would_kill_it(wires):
-    """§1.7.4: its library closes the connection on more than 1 MiB."""
+    """Its library closes the connection on more than 1 MiB."""
     worker, caller = echo(wires, "m::python")
     worker.call("engine::workers::register", {"runtime": "python", "version": "0.11.6", "pid": 1})
     big = "x" * (1 << 20)

@@ -1,4 +1,5 @@
-"""Nobody reaches the private contract, or a built-in's privileges, by having an id called on their behalf (design.md §4)."""
+"""Nobody reaches the private contract, or a built-in's privileges, by having an id called on their behalf
+(docs/reference/core-workers.md#what-privilege-means)."""
 
 import json
 import uuid

@@ -1,4 +1,4 @@
-"""protocol.md §15, items 1-11: the socket itself."""
+"""The socket itself (docs/reference/worker-protocol.md#connecting)."""
 
 import json
 import signal

@@ -1,4 +1,4 @@
-"""protocol.md §15, items 28-35: triggers and their providers."""
+"""Triggers and their providers (docs/reference/worker-protocol.md#triggers)."""
 
 import random
 import re

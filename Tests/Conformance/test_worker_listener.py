@@ -237,7 +237,7 @@ CHILD = {"name": "iii-exec", "config": {"exec": ["exec sleep 1000"]}}
 
 
 def test_tls_on_the_worker_port_cuts_nobody_off(tmp_path, authority):
-    """Built-ins and user processes go by the core's own loopback listener (decisions.md row 70)."""
+    """Built-ins and user processes go by the core's own loopback listener."""
     pair = authority.issue("worker")
     with running(tmp_path, manager={"tls": tls_of(pair)}, http={}, workers=[CHILD]) as it:
         with secure(it, authority.trust()) as ws:

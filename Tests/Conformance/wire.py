@@ -110,7 +110,7 @@ class Wire:
         """Nothing was sent to us up to now."""
         assert self.sync() == []
 
-    # Shorthands for the messages of protocol.md §2.3.
+    # Shorthands for the messages of docs/reference/worker-protocol.md#messages.
 
     def register(self, function_id: str, **fields):
         self.send({"type": "registerfunction", "id": function_id, **fields})

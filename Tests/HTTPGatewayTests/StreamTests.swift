@@ -5,7 +5,7 @@ import Testing
 
 @testable import IIIHTTPGateway
 
-/// The race between a return value and the response channel (http.md §10.1, §10.3), and the request body's way out.
+/// The race between a return value and the response channel, and the request body's way out.
 @Suite struct StreamTests {
     private let harness = GatewayHarness()
 

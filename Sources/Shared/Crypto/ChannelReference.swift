@@ -1,4 +1,5 @@
-/// The id of a channel that nobody has created yet: HTTP requests carry two of them at no round trip (design.md §3).
+/// The id of a channel that nobody has created yet: HTTP requests carry two of them at no round trip
+/// (docs/reference/worker-protocol.md#references-without-a-round-trip).
 ///
 /// Form: `h1-<deadline, 12 hex digits of Unix milliseconds>-<nonce, 32 hex digits>-b` for the request body and `…-r` for
 /// the response. Whoever holds the channel key can mint one, and whoever holds it can check one; no table is involved.

@@ -1,4 +1,5 @@
-/// What opens one end of a channel (protocol.md §6.1). Put it anywhere into a payload or result: SDKs find it by its form.
+/// What opens one end of a channel (docs/reference/worker-protocol.md#channels). Put it anywhere into a payload or result:
+/// SDKs find it by its form.
 public struct ChannelRef: Codable, Hashable, Sendable {
     /// From the holder's point of view.
     public enum Direction: String, Codable, Sendable { case read, write }

@@ -16,7 +16,7 @@ package struct ByteSpan: Sendable, Hashable {
     }
 }
 
-/// The discriminator of a message (protocol.md §2.2).
+/// The discriminator of a message (docs/reference/worker-protocol.md#messages).
 package enum MessageType: UInt8, Sendable {
     case invokeFunction, invocationResult, ping, pong
     case registerFunction, unregisterFunction, registerTriggerType, unregisterTriggerType
@@ -29,7 +29,7 @@ package enum MessageType: UInt8, Sendable {
 ///
 /// The whole text has been checked (grammar, UTF-8, depth, nothing behind the object) when `scan` succeeds, so spans can
 /// be copied into other messages as they are. `null` and absent are the same for optional members, except for `result`
-/// and `data`, where the difference reaches the other side (protocol.md §2.3).
+/// and `data`, where the difference reaches the other side (docs/reference/worker-protocol.md#messages).
 package struct Envelope {
     package var type: MessageType = .unknown
     package var invocationID = ByteSpan()

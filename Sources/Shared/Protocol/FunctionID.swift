@@ -36,7 +36,7 @@ extension FunctionID {
     /// A channel belongs to whoever asks for it, and counts against that worker's limit; a trigger's call has no such worker.
     private static let createChannel = "engine::channels::create"
 
-    /// Whether `id` belongs to the contract between the core and its built-ins (design.md §4).
+    /// Whether `id` belongs to the contract between the core and its built-ins (docs/reference/core-workers.md).
     package static func isPrivate(_ id: String) -> Bool {
         privatePrefixes.contains { id.utf8.starts(with: $0.utf8) }
     }

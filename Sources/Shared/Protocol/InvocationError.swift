@@ -1,4 +1,4 @@
-/// The error body of a failed invocation (protocol.md §2.3 ErrorBody): what a caller of any language receives.
+/// The error body of a failed invocation (docs/reference/worker-protocol.md#messages): what a caller of any language receives.
 public struct InvocationError: Error, Sendable, Equatable, CustomStringConvertible {
     public var code: String
     public var message: String
@@ -35,7 +35,7 @@ public enum CallOutcome {
     case failure(InvocationError)
 }
 
-/// The catalogue of error codes that the engine and this library put on the wire (protocol.md §12).
+/// The catalogue of error codes that the engine and this library put on the wire (docs/reference/errors.md#wire-codes).
 public enum ErrorCode: String, Sendable, CaseIterable {
     /// No live worker serves the id.
     case functionNotFound = "function_not_found"
@@ -64,7 +64,7 @@ public enum ErrorCode: String, Sendable, CaseIterable {
     case triggerTypeNotFound = "trigger_type_not_found"
     case invalidArguments = "INVALID_ARGUMENTS"
     case notFound = "NOT_FOUND"
-    // HTTP-invoked functions (protocol.md §4.8).
+    // HTTP-invoked functions (docs/reference/worker-protocol.md#http-functions).
     case urlValidationFailed = "url_validation_failed"
     case secretNotFound = "secret_not_found"
     case tokenNotFound = "token_not_found"

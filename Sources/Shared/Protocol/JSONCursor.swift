@@ -4,7 +4,7 @@
 /// grammatical (RFC 8259 §8.2) and pass. Everything that reads JSON here is built on it: the envelope scan of the hot path and `JSONValue`.
 ///
 /// The caller keeps the bytes alive for the cursor's lifetime. Nothing is boxed and no closure is formed: both made
-/// the same logic five times slower (references/swift-notes.md §1).
+/// the same logic five times slower.
 package struct JSONCursor {
     /// Deepest accepted nesting of arrays and objects; the reference's parser stops at the same depth.
     package static let maximumDepth = 128

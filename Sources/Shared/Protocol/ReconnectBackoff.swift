@@ -1,4 +1,5 @@
-/// Delays between attempts to reconnect: doubling from the first to a maximum, each ± 30 % (protocol.md §9). Pure.
+/// Delays between attempts to reconnect: doubling from the first to a maximum, each ± 30 %
+/// (docs/reference/worker-protocol.md#reconnecting). Pure.
 package struct ReconnectBackoff: Sendable {
     private let first: Duration
     private let maximum: Duration

@@ -1,6 +1,6 @@
 /// A UUID as 128 bits: the form invocation ids and worker ids have inside the engine.
 ///
-/// Read in the forms of protocol.md §2.1 (hyphenated, 32 digits, `urn:uuid:`, braced; either case) and always
+/// Read in every common form (hyphenated, 32 digits, `urn:uuid:`, braced; either case) and always
 /// written lower-case and hyphenated.
 public struct UUIDBits: Hashable, Sendable {
     public var high: UInt64

@@ -10,7 +10,7 @@ package enum WebSocketOpcode: UInt8, Sendable {
     package var isControl: Bool { rawValue & 0x8 != 0 }
 }
 
-/// Close codes that either side of ours originates (protocol.md §1.6, §1.7).
+/// Close codes that either side of ours originates (docs/reference/worker-protocol.md#closing).
 package enum WebSocketCloseCode: UInt16, Sendable {
     case normal = 1000
     case protocolError = 1002

@@ -11,7 +11,7 @@ package enum ServerSocket: Sendable {
     /// Clients that wait in the kernel while nobody accepts.
     package static let backlog: CInt = 4096
 
-    /// The text that operators look for when an address cannot be had (http.md §3.2).
+    /// The text that operators look for when an address cannot be had.
     package static func message(for error: any Error, host: String, port: Int) -> String {
         if let error = error as? IOError, error.errnoCode == EADDRINUSE { return "address \(host):\(port) is already in use" }
         return "failed to bind to \(host):\(port): \(error)"

@@ -25,7 +25,7 @@ package struct UpgradeRequest {
             remoteAddress: remoteAddress)
     }
 
-    /// Headers as functions get them: lower-case names, repeated ones joined with `, ` (decisions.md row 48), cookies with `; `.
+    /// Headers as functions get them: lower-case names, repeated ones joined with `, `, cookies with `; `.
     package var fields: [String: String] {
         var fields: [String: String] = [:]
         for (name, value) in headers {

@@ -259,7 +259,7 @@ open class WebSocketConnection: ChannelInboundHandler, RemovableChannelHandler {
         startClosing(code.rawValue, reason: reason)
     }
 
-    /// The same without a code, which clients see as 1005: how channels end (protocol.md §6.3).
+    /// The same without a code, which clients see as 1005: how channels end (docs/reference/worker-protocol.md#channels).
     package func closeWithoutCode() { startClosing(nil, reason: "") }
 
     private func startClosing(_ code: UInt16?, reason: String) {
@@ -290,7 +290,7 @@ open class WebSocketConnection: ChannelInboundHandler, RemovableChannelHandler {
         coalescer.budget.removeOutbound(queuedBytes)
     }
 
-    /// Cuts the TCP connection at once, so that no SDK mistakes it for a clean close (protocol.md §1.6).
+    /// Cuts the TCP connection at once, so that no SDK mistakes it for a clean close (docs/reference/worker-protocol.md#closing).
     package func cut() {
         guard phase != .closed else { return }
         forgetInput()

@@ -1,6 +1,6 @@
 import Glibc
 
-/// The secret by which the core recognises this process as one of its built-ins (design.md §4).
+/// The secret by which the core recognises this process as one of its built-ins (docs/reference/core-workers.md#the-secret).
 ///
 /// It comes on a descriptor that the core has passed (`III_BUILTIN_TOKEN_FD`), which is read to its end and closed, or under
 /// systemd from a file (`III_BUILTIN_TOKEN_FILE`); never in the environment, which every process of the same user can read, nor

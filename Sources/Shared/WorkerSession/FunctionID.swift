@@ -7,7 +7,7 @@ extension InvocationError {
     public static let disconnectedCode = ErrorCode.disconnected.rawValue
 }
 
-/// What becomes of a call once it is sent (protocol.md §2.3).
+/// What becomes of a call once it is sent (docs/reference/worker-protocol.md#void-and-enqueue).
 public enum CallAction: Sendable, Hashable {
     /// Exactly one answer comes back.
     case synchronous

@@ -10,7 +10,7 @@ public final class IncomingCall {
     /// W3C trace context of the engine's call, if any.
     public let traceparent: String?
     public let baggage: String?
-    /// The metadata sidecar as raw JSON, if any (protocol.md §10.3).
+    /// The metadata sidecar as raw JSON, if any (docs/reference/worker-protocol.md#metadata-sidecar).
     public let metadata: [UInt8]?
     private let link: WorkerLink
     private let generation: Int

@@ -1,7 +1,7 @@
 import IIIProtocol
 
-/// Everything a worker has registered, in the order in which a reconnect must say it again (protocol.md §9): trigger types,
-/// functions, triggers. Pure: it only knows messages.
+/// Everything a worker has registered, in the order in which a reconnect must say it again
+/// (docs/reference/worker-protocol.md#reconnecting): trigger types, functions, triggers. Pure: it only knows messages.
 struct RegistrationLog {
     private var triggerTypes: [(id: String, message: [UInt8])] = []
     private var functions: [(id: String, message: [UInt8])] = []

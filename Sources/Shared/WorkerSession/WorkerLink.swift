@@ -36,7 +36,8 @@ public final class WorkerLink: @unchecked Sendable {
     /// A provider refused one of this worker's triggers.
     public var onTriggerRefused: ((_ triggerID: String, InvocationError) -> Void)?
 
-    /// Serves calls of functions this link has not registered itself: those the engine handed to it by contract (design.md §4).
+    /// Serves calls of functions this link has not registered itself: those the engine handed to it by contract
+    /// (docs/reference/core-workers.md).
     package var onOtherCall: ((FunctionID, IncomingCall) -> Void)?
 
     private var connection: LinkConnection?
@@ -327,7 +328,7 @@ public final class WorkerLink: @unchecked Sendable {
 
     /// Sends a call; `writeData` appends exactly one JSON value straight into the frame.
     ///
-    /// `namespace` is where the id is looked up; nil means `default` (protocol.md §10.4).
+    /// `namespace` is where the id is looked up; nil means `default` (docs/reference/worker-protocol.md#namespaces).
     /// Fails with `DISCONNECTED` at once while the link is down. Without a `timeout` it waits as long as the link lives. For
     /// `void` the completion runs when the message is queued. Returns the call's id for `abandon`, nil when nothing is waited for.
     @discardableResult

@@ -154,7 +154,8 @@ final class Assembly: @unchecked Sendable {
         TelemetryLog.bootstrap(filter: filter, target: target)
     }
 
-    /// systemd is told that we live by the loop that routes messages, so that a stuck loop is noticed (§29.9).
+    /// systemd is told that we live by the loop that routes messages, so that a stuck loop is noticed
+    /// (docs/reference/supervisor.md#systemd).
     private func startWatchdog(_ engine: Engine, _ notifier: SystemdNotifier) {
         guard let interval = notifier.watchdogInterval else { return }
         engine.eventLoop.scheduleRepeatedTask(initialDelay: .zero, delay: TimeAmount(interval)) { _ in notifier.watchdogPing() }

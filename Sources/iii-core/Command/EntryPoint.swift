@@ -5,7 +5,7 @@ import IIISupervision
 /// The version of this engine: of its executables, and of what `${…:__III_ENGINE_VERSION__}` becomes.
 let engineVersion = "0.1.0"
 
-/// `iii-core`: the engine and its fleet, and the commands that talk to a running one (cron-config-cli.md §29.1).
+/// `iii-core`: the engine and its fleet, and the commands that talk to a running one.
 @main
 struct IIICore: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -18,7 +18,7 @@ struct IIICore: AsyncParsableCommand {
         defaultSubcommand: Up.self)
 
     static func main() async {
-        // `-v` and `--version` win over subcommands, except inside a trigger's arguments (§23).
+        // `-v` and `--version` win over subcommands, except inside a trigger's arguments.
         let words = CommandLine.arguments.dropFirst()
         if words.prefix(while: { $0 != "trigger" && $0 != "t" }).contains(where: { $0 == "-v" || $0 == "--version" }) {
             print(engineVersion)

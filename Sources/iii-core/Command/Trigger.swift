@@ -7,7 +7,7 @@ import Logging
 import NIOCore
 import NIOPosix
 
-/// `iii-core trigger`: one call from the command line, in the form of 0.11 and in that of 0.12 (cron-config-cli.md §24).
+/// `iii-core trigger`: one call from the command line, in the form of 0.11 and in that of 0.12.
 struct Trigger: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Calls a function and prints its result.",

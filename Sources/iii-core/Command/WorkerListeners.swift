@@ -11,8 +11,9 @@ import IIIWorker
 import Logging
 import NIOCore
 
-/// The engine's listeners: one per `iii-worker-manager` entry, with their change on a reload (protocol.md §7.1), and one on
-/// loopback for the processes that the core starts, which no setting of the others touches (decisions.md row 70).
+/// The engine's listeners: one per `iii-worker-manager` entry, with their change on a reload, and one on loopback for the
+/// processes that the core starts, which no setting of the others touches
+/// (docs/reference/core-workers.md#where-it-connects).
 ///
 /// Used from the main thread at start and from the supervisor's thread afterwards, which is the same one.
 final class WorkerListeners: @unchecked Sendable {

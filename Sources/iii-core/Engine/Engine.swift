@@ -48,7 +48,8 @@ package final class Engine: @unchecked Sendable {
     /// Identifies this start of the engine.
     package let instanceID = UUIDBits.random()
     let startedAtMilliseconds = unixMilliseconds()
-    /// Key under which built-ins mint channel references (design.md §3), as hex.
+    /// Key under which built-ins mint channel references
+    /// (docs/reference/worker-protocol.md#references-without-a-round-trip), as hex.
     package let channelKey: String
     package internal(set) var options: EngineOptions
     package internal(set) var registry: WorkerRegistry
@@ -390,7 +391,8 @@ package final class Engine: @unchecked Sendable {
     /// Refuses new connections from now on.
     package func beginDraining() { isDraining = true }
 
-    /// Closes listeners and tells every worker to come back (1012), so that no SDK takes it for a clean end (protocol.md §1.6).
+    /// Closes listeners and tells every worker to come back (1012), so that no SDK takes it for a clean end
+    /// (docs/reference/worker-protocol.md#closing).
     package func shutDown() {
         isDraining = true
         for listener in listeners { listener.close() }

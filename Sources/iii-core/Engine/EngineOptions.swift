@@ -14,7 +14,7 @@ package struct EngineOptions: Sendable {
     package var handshakeTimeout: TimeAmount
     package var pingInterval: TimeAmount
     package var silenceTimeout: TimeAmount
-    /// Built-ins are pinged and declared unresponsive sooner (cron-config-cli.md §29.5).
+    /// Built-ins are pinged and declared unresponsive sooner (docs/reference/supervisor.md#restarts).
     package var builtinPingInterval = TimeAmount.seconds(5)
     package var builtinSilenceTimeout = TimeAmount.seconds(15)
     /// `max_frame_bytes`, `max_message_bytes` and `outbound_max_bytes`.
@@ -27,7 +27,8 @@ package struct EngineOptions: Sendable {
     package var feederAllowance = 64 << 10
     package var writeStallTimeout: TimeAmount
     package var maximumInFlight: Int
-    /// A call that its callee has not answered for this long is forgotten; its caller gave up long ago (protocol.md §4.9).
+    /// A call that its callee has not answered for this long is forgotten; its caller gave up long ago
+    /// (docs/reference/worker-protocol.md#calls).
     package var abandonedCallLifetime = TimeAmount.hours(24)
     package var maximumRegistrationBytes: Int
     /// Bytes that the registrations of one worker, and of all, occupy (`RegistrationLedger`).

@@ -14,7 +14,7 @@ options = []
 for (item,) in entries:
     options += ["--deselect", f"tests/{item}"] if "::" in item else ["--ignore", f"tests/{item}"]
     print(f"expected to fail, see docs/compatibility.md: {item}")
-# As the suites' own fixture has it (http.md §19): their remote endpoints are servers on this host.
+# As the suites' own fixture has it: their remote endpoints are servers on this host.
 remote = {"name": "iii-http-functions", "config": {"security": {"url_allowlist": ["localhost", "127.0.0.1"], "block_private_ips": False, "require_https": False}}}
 with fleet(http={}, workers=[remote]) as it:
     # The suites read these two; their own coverage options are switched off.

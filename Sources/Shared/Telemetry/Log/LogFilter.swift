@@ -2,7 +2,7 @@ import Logging
 
 /// Which level each logger writes at: a default and overrides by label prefix, parsed from `info,iii=debug`.
 ///
-/// The syntax is that of the `level` key of `iii-observability` (spec §27). `off` silences everything below `critical`.
+/// The syntax is that of the `level` key of `iii-observability`. `off` silences everything below `critical`.
 /// An override applies to every label that starts with its name; the longest matching name wins.
 package struct LogFilter: Sendable, Equatable {
     package var level: Logger.Level

@@ -2,7 +2,8 @@ import IIIProtocol
 import IIITransport
 import NIOCore
 
-/// One end of a channel on its own socket to the engine (protocol.md §6). Confined to the link's event loop.
+/// One end of a channel on its own socket to the engine (docs/reference/worker-protocol.md#channels). Confined to the
+/// link's event loop.
 ///
 /// The callbacks are dropped when the socket ends, so whoever they capture is let go.
 package final class ChannelSocket: WebSocketConnection {

@@ -73,7 +73,8 @@ public struct CoreWorkerSession: Sendable, Hashable {
     public let number: Int
     /// Identifies this start of the engine. Another one than before: it knows nothing of us but what was registered again.
     public let instanceID: String
-    /// Key under which channel references are minted (design.md §3). Belongs to the start of the engine.
+    /// Key under which channel references are minted (docs/reference/worker-protocol.md#references-without-a-round-trip).
+    /// Belongs to the start of the engine.
     public let channelKey: [UInt8]
     /// Whether this process has just started.
     public let isFirst: Bool

@@ -4,7 +4,7 @@ import IIITelemetry
 import Logging
 import NIOCore
 
-/// The life of a core worker's process: connect, hello, the four steps, ready, serve, drain, end (design.md §4).
+/// The life of a core worker's process: connect, hello, the four steps, ready, serve, drain, end (docs/reference/core-workers.md).
 ///
 /// Ends when told by SIGTERM or SIGINT (0, after a drain), when the core's lifeline closes (0, at once), on unusable
 /// configuration (78), when a start step fails (1), or, where no supervisor of ours restarts it, because a changed configuration

@@ -1,7 +1,7 @@
 import IIIProtocol
 import IIITransport
 
-/// One end of a channel: a socket on `/ws/channels/{id}` (protocol.md §6.2).
+/// One end of a channel: a socket on `/ws/channels/{id}` (docs/reference/worker-protocol.md#channels).
 package final class ChannelConnection: WebSocketConnection {
     let channels: Channels
     let channel: DataChannel

@@ -1,6 +1,7 @@
 import NIOCore
 
-/// The state of one channel: who has taken which end, what waits between them, and how it ended (protocol.md §6).
+/// The state of one channel: who has taken which end, what waits between them, and how it ended
+/// (docs/reference/worker-protocol.md#channels).
 ///
 /// A pure value: no sockets, no clock. The owner carries out what the answers say. Messages pass straight through while the
 /// reader keeps up and wait here in order otherwise, bounded in number and bytes; a single message may exceed the byte

@@ -28,7 +28,8 @@ package final class DataChannel {
 }
 
 /// All channels of the engine: created on request, or materialised from a minted reference when somebody opens it
-/// (design.md §3); removed when both ends are done, retired, orphaned or expired. Confined to the engine's loop.
+/// (docs/reference/worker-protocol.md#references-without-a-round-trip); removed when both ends are done, retired, orphaned
+/// or expired. Confined to the engine's loop.
 ///
 /// Limits: `max_channels_per_worker` (10 000), `channel_buffer_bytes` per channel (16 MiB), `channels_buffer_bytes` for all
 /// together (64 MiB; beyond, every writer that holds more than its share waits), five minutes to open both ends.
@@ -102,7 +103,7 @@ final class Channels {
         for id in ids { if let channel = channels[id] { dropVacantEnds(of: channel, "the channel was retired") } }
     }
 
-    /// What a worker created and handed out dies with it, unless both ends are in use (protocol.md §6.7).
+    /// What a worker created and handed out dies with it, unless both ends are in use (docs/reference/worker-protocol.md#channels).
     func ownerDisconnected(_ owner: UUIDBits) {
         for (prefix, minter) in minters where minter.worker.id == owner { minters[prefix] = nil }
         for id in byOwner[owner] ?? [] {
@@ -150,7 +151,7 @@ final class Channels {
 
     // MARK: Opening
 
-    /// Decides on an upgrade request for `/ws/channels/{id}` (protocol.md §6.2).
+    /// Decides on an upgrade request for `/ws/channels/{id}` (docs/reference/worker-protocol.md#channels).
     func decide(_ request: UpgradeRequest, limits: WebSocketLimits) -> UpgradeDecision {
         let id = String(request.path.dropFirst(Engine.channelPath.count))
         var key: String?

@@ -1,7 +1,8 @@
 import IIIProtocol
 import IIITransport
 
-/// Back-pressure between workers (design.md §3): a slow worker slows those who feed it, never anyone else.
+/// Back-pressure between workers (docs/reference/worker-protocol.md#back-pressure): a slow worker slows those who feed it,
+/// never anyone else.
 extension Engine {
     /// `feeder` has put `bytes` into a connection above its high-water mark. Past its allowance it is not read until that drains.
     ///

@@ -1,8 +1,9 @@
 import IIICrypto
 import NIOConcurrencyHelpers
 
-/// The secrets that make a connection privileged (design.md §4): one per spawn of a built-in, plus the shared one that
-/// separately started built-ins read from a file. Locked, because the supervisor issues them from its own thread.
+/// The secrets that make a connection privileged (docs/reference/core-workers.md#the-secret): one per spawn of a built-in,
+/// plus the shared one that separately started built-ins read from a file. Locked, because the supervisor issues them from
+/// its own thread.
 package final class BuiltinSecrets: Sendable {
     /// Whose secret it is: one process of an entry. Generation nil: of a unit of its own, which shows the shared secret.
     package struct Bearer: Sendable, Hashable {

@@ -3,7 +3,7 @@ import IIITransport
 import NIOCore
 
 /// Passes workers' telemetry frames on to `iii-observability` as they are, and keeps each worker's latest gauges for listings
-/// (protocol.md §1.5, §8.2, §11.6).
+/// (docs/reference/worker-protocol.md#telemetry-frames).
 ///
 /// While the built-in is away a bounded ring (`telemetry_buffer_bytes`) holds frames and drops the oldest; when no such entry
 /// is configured nothing is kept. A built-in that is slow is sent no more than `outbound_high_water_bytes` ahead and never dropped

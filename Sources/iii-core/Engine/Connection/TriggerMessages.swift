@@ -1,6 +1,6 @@
 import IIIProtocol
 
-/// The messages that tell a provider of a trigger (protocol.md §2.3).
+/// The messages that tell a provider of a trigger (docs/reference/worker-protocol.md#messages).
 enum TriggerMessages {
     static func register(_ trigger: TriggerRecord) -> [UInt8] {
         var object = JSONObjectText()

@@ -8,8 +8,9 @@ import NIOCore
 
 /// The engine's end of one worker's socket: tells messages apart and hands them to the engine.
 ///
-/// Nothing a peer sends can do more than cost it an error or be dropped: undecodable text, unknown types, missing or wrongly
-/// typed fields end in an error for whoever waits, and in a line of the log, rate limited (protocol.md §1.3, §2.4).
+/// Nothing a peer sends can do more than cost it an error or be dropped: undecodable text, unknown types, missing or
+/// wrongly typed fields end in an error for whoever waits, and in a line of the log, rate limited
+/// (docs/reference/worker-protocol.md#malformed-messages).
 package final class WorkerConnection: WebSocketConnection {
     let engine: Engine
     let worker: Worker

@@ -8,8 +8,9 @@ import NIOCore
 /// Who may connect to a listener of the engine.
 package enum ListenerAudience: Sendable {
     case everybody
-    /// The processes that the core has started: built-ins by their secret, user processes by a path that begins with `secret`,
-    /// channels by their own key. For a loopback listener that nobody else is told of (decisions.md row 70).
+    /// The processes that the core has started: built-ins by their secret, user processes by a path that begins with
+    /// `secret`, channels by their own key. For a loopback listener that nobody else is told of
+    /// (docs/reference/core-workers.md#where-it-connects).
     case children(secret: String)
 }
 

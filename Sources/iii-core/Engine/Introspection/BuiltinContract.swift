@@ -1,7 +1,8 @@
 import IIIProtocol
 import NIOCore
 
-/// The private contract between the core and its built-ins (design.md §4): `core::*` functions, for privileged callers only.
+/// The private contract between the core and its built-ins (docs/reference/core-workers.md): `core::*` functions, for
+/// privileged callers only.
 extension Engine {
     func addBuiltinContract() {
         func add(_ id: String, _ description: String, _ handler: @escaping (BuiltinCall, Worker) -> Void) {

@@ -1,7 +1,7 @@
 import IIIProtocol
 import NIOCore
 
-/// The `engine::*` functions and the engine's own trigger types (protocol.md §5).
+/// The `engine::*` functions and the engine's own trigger types (docs/reference/engine.md).
 extension Engine {
     func addBuiltinFunctions() {
         addBuiltinContract()
@@ -192,7 +192,7 @@ extension Engine {
 
     // MARK: Triggers
 
-    /// How long `engine::register_trigger` waits for the provider's word (protocol.md §5.8).
+    /// How long `engine::register_trigger` waits for the provider's word (docs/reference/engine.md#engineregister_trigger).
     private static let acknowledgementTimeout = TimeAmount.seconds(10)
 
     private func addTriggerFunctions() {

@@ -1,6 +1,6 @@
 import IIIProtocol
 
-/// Rows of the listing functions (protocol.md §5.2–§5.4 and §5.8): the union of the fields of all releases, old keys with nulls.
+/// Rows of the listing functions (docs/reference/engine.md): the union of the fields of all releases, old keys with nulls.
 extension Engine {
     /// The owner as newer clients name it: its reported name, else its id.
     func workerName(_ worker: Worker?) -> JSONValue {
@@ -106,7 +106,7 @@ extension Engine {
         return row.finish()
     }
 
-    /// Longest `config_summary`, in characters (protocol.md §5.8).
+    /// Longest `config_summary`, in characters.
     private static let summaryLength = 80
 
     func registeredTriggerRow(_ trigger: TriggerRecord) -> [UInt8] {

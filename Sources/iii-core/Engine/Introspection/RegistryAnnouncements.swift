@@ -2,7 +2,7 @@ import IIIProtocol
 import NIOCore
 
 /// Tells the world of changes: the engine's own trigger types and the private registry watch of built-ins
-/// (protocol.md §5.7, §11.10).
+/// (docs/reference/engine.md#trigger-types).
 final class RegistryAnnouncements {
     static let functionsAvailable = "engine::functions-available"
     static let workersAvailable = "engine::workers-available"

@@ -85,7 +85,8 @@ package final class FunctionRecord {
     }
 }
 
-/// Every function id in every namespace (protocol.md §3.2, with the owner stack of design.md §3). Pure: no I/O, no clock.
+/// Every function id in every namespace with the stack of its owners (docs/reference/worker-protocol.md#functions). Pure:
+/// no I/O, no clock.
 package struct FunctionTable {
     package enum Registration: Equatable {
         /// The id is new.

@@ -1,6 +1,7 @@
 import IIIProtocol
 
-/// The HTTP-invoked functions of all workers, and how far each has come with the built-in that executes them (protocol.md §4.8).
+/// The HTTP-invoked functions of all workers, and how far each has come with the built-in that executes them
+/// (docs/reference/worker-protocol.md#http-functions).
 ///
 /// Terms: the *provider* is the attached connection of an `iii-http-functions` entry. A registration is *offered* to it, and
 /// *accepted* or refused; only then is it *listed* in the `FunctionTable`, owned by the worker that registered it. The provider

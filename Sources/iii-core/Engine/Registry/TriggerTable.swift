@@ -1,6 +1,7 @@
 import IIIProtocol
 
-/// A binding of a function to a kind of event (protocol.md §3.4). Raw members are JSON text, passed on verbatim.
+/// A binding of a function to a kind of event (docs/reference/worker-protocol.md#triggers). Raw members are JSON text,
+/// passed on verbatim.
 ///
 /// A provider may refuse an update and keep what it had. So the record knows which binding the provider has accepted, and which
 /// updates wait for its word; what is listed is the newest of them, until the provider refuses it.
@@ -194,7 +195,8 @@ package enum UnregistrationReason: String {
     case disconnected
 }
 
-/// Every trigger type and every trigger, with the parking and replay rules of protocol.md §3.3–§3.5. Pure: no I/O, no clock.
+/// Every trigger type and every trigger, parked and replayed by the rules of
+/// docs/reference/worker-protocol.md#trigger-types. Pure: no I/O, no clock.
 ///
 /// A trigger never waits for a start order: without a provider it is parked, and each provider that appears is told of every
 /// live trigger of its type in the order in which they were registered.

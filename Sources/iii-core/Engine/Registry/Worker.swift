@@ -5,15 +5,16 @@ import NIOCore
 /// One connected worker: everything the registry knows of it, owned by its connection.
 ///
 /// A worker object is a *generation*: it lives exactly as long as one connection, and every record made through that
-/// connection points at it. Cleanup removes what this object still owns and nothing else (protocol.md §3.7).
-/// Confined to the engine's event loop.
+/// connection points at it. Cleanup removes what this object still owns and nothing else
+/// (docs/reference/worker-protocol.md#disconnecting). Confined to the engine's event loop.
 package final class Worker {
     package let id: UUIDBits
     /// `id` as the 36 bytes that go into messages.
     package let idText: [UInt8]
     /// The connection to send to; nil in tests of the pure tables and after the worker has left.
     package weak var connection: WorkerConnection?
-    /// Set for connections that presented a built-in's secret (design.md §4): the entry name it was issued for.
+    /// Set for connections that presented a built-in's secret (docs/reference/core-workers.md#the-secret): the entry name
+    /// it was issued for.
     package let builtin: BuiltinSecrets.Bearer?
     package let address: String?
     package let connectedAtMilliseconds: Int64
@@ -68,7 +69,8 @@ package final class Worker {
     }
 }
 
-/// A function or trigger type id within its namespace. All tables are keyed by both from the start (protocol.md §10.4).
+/// A function or trigger type id within its namespace. All tables are keyed by both from the start
+/// (docs/reference/worker-protocol.md#namespaces).
 package struct FunctionKey: Hashable, Sendable {
     package static let defaultNamespace = "default"
 
@@ -81,7 +83,7 @@ package struct FunctionKey: Hashable, Sendable {
     }
 }
 
-/// What a worker told about itself through `engine::workers::register` (protocol.md §5.5, §8.1).
+/// What a worker told about itself through `engine::workers::register` (docs/reference/engine.md#engineworkersregister).
 package struct WorkerMetadata: Sendable {
     package var name: String?
     package var runtime: String?
@@ -94,7 +96,7 @@ package struct WorkerMetadata: Sendable {
 
     package init() {}
 
-    /// Longest accepted `description`, in characters (protocol.md §5.8).
+    /// Longest accepted `description`, in characters.
     static let maximumDescription = 280
 
     /// Overlays a report: `runtime`, `version` and `telemetry` always, the rest only where given.
@@ -114,7 +116,8 @@ package struct WorkerMetadata: Sendable {
 
     /// Largest message this worker's SDK survives, in bytes; nil when it takes whatever the engine does.
     ///
-    /// Python SDKs before 0.25 close their connection on more than 1 MiB, killing every call in flight (protocol.md §1.3).
+    /// Python SDKs before 0.25 close their connection on more than 1 MiB, killing every call in flight
+    /// (docs/reference/worker-protocol.md#sizes).
     package var maximumDelivery: Int? {
         guard runtime == "python", let version = sdkVersion, version < (0, 25) else { return nil }
         return 1 << 20

@@ -25,7 +25,8 @@ package struct WorkerRegistry {
         workers[worker.id] = worker
     }
 
-    /// Removes exactly what `worker` still owns, in the order of protocol.md §3.8. A second call changes nothing.
+    /// Removes exactly what `worker` still owns, in the order of docs/reference/worker-protocol.md#disconnecting. A second
+    /// call changes nothing.
     package mutating func remove(_ worker: Worker) -> Departure? {
         guard worker.isConnected, workers.removeValue(forKey: worker.id) != nil else { return nil }
         worker.isConnected = false

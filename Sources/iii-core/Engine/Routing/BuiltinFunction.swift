@@ -4,7 +4,7 @@ import IIIProtocol
 package struct BuiltinCall {
     /// The calling worker; nil for calls the engine makes.
     package let caller: Worker?
-    /// The decoded payload; `null` and missing read as an empty object (protocol.md §5).
+    /// The decoded payload; `null` and missing read as an empty object (docs/reference/engine.md).
     package let input: JSONValue
     /// The payload as it was sent, for what is passed on; empty when there was none.
     package let text: [UInt8]
@@ -21,7 +21,7 @@ package struct BuiltinCall {
 package struct BuiltinFunction {
     package let id: String
     package let description: String
-    /// Invisible and not callable for workers without a built-in's secret (design.md §4).
+    /// Invisible and not callable for workers without a built-in's secret (docs/reference/core-workers.md#what-privilege-means).
     package let isPrivilegedOnly: Bool
     /// Only answers: of no use to a caller that has left.
     package var isQuery: Bool { id.hasSuffix("::list") || id.hasSuffix("::info") }

@@ -1,8 +1,8 @@
 import IIIProtocol
 import IIITransport
 
-/// `action: enqueue` (protocol.md §4.3, §11.5): the payload goes to the function `engine::queue::enqueue` of the queue
-/// built-in, and the caller is answered when that has accepted it.
+/// `action: enqueue` (docs/reference/worker-protocol.md#void-and-enqueue): the payload goes to the function
+/// `engine::queue::enqueue` of the queue built-in, and the caller is answered when that has accepted it.
 extension Engine {
     static let enqueueFunction: FunctionID = "engine::queue::enqueue"
 

@@ -1,7 +1,8 @@
 import IIIProtocol
 import Logging
 
-/// Carries out what `HTTPFunctionTable` decides: the core's half of `iii-http-functions` (protocol.md §4.8, design.md §4).
+/// Carries out what `HTTPFunctionTable` decides: the core's half of `iii-http-functions`
+/// (docs/reference/worker-protocol.md#http-functions).
 extension Engine {
     /// Whether an entry of the configuration is one that provides HTTP functions.
     private static func providesHTTPFunctions(_ entry: String) -> Bool {

@@ -1,7 +1,8 @@
 import IIIProtocol
 import NIOCore
 
-/// Calls of functions whose built-in is restarting: held for a moment instead of failed (protocol.md §11.5, §11.9).
+/// Calls of functions whose built-in is restarting: held for a moment instead of failed
+/// (docs/reference/worker-protocol.md#held-calls).
 ///
 /// Bounded in number (`max_held_calls`), bytes (`held_calls_buffer_bytes`) and time (5 s). Beyond the first two the caller gets
 /// `function_unavailable`, beyond the time `function_not_found` as usual. A held

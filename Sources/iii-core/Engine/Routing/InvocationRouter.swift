@@ -7,7 +7,7 @@ import NIOCore
 ///
 /// Payloads are never decoded: the scan has validated them, and their bytes are copied once, between constant pieces.
 extension Engine {
-    /// `action` of a request (protocol.md §2.3).
+    /// `action` of a request (docs/reference/worker-protocol.md#void-and-enqueue).
     private enum Action {
         case synchronous
         case void
@@ -254,7 +254,7 @@ extension Engine {
         worker.connection?.answered()
     }
 
-    /// Fails a call whose callee is gone, at once (protocol.md §3.8).
+    /// Fails a call whose callee is gone, at once (docs/reference/worker-protocol.md#disconnecting).
     func stop(_ pending: PendingInvocation) {
         fail(pending, InvocationError(.invocationStopped, "Invocation stopped"))
     }
@@ -479,7 +479,7 @@ private struct FunctionIDBytes {
     var isDecoded: Bool { decoded != nil }
 }
 
-/// Puts `_caller_worker_id` into an object payload (protocol.md §4.2).
+/// Puts `_caller_worker_id` into an object payload (docs/reference/worker-protocol.md#callers-id).
 enum CallerStamp {
     private static let key: StaticString = #""_caller_worker_id""#
 

@@ -4,7 +4,8 @@ import IIITransport
 import Logging
 import NIOCore
 
-/// Messages that cannot be taken: whoever waits for one gets an error that says why, and the log a line (protocol.md §2.4).
+/// Messages that cannot be taken: whoever waits for one gets an error that says why, and the log a line
+/// (docs/reference/worker-protocol.md#malformed-messages).
 extension Engine {
     /// A message that is not one JSON object. The connection stays open, unless the text is not even UTF-8.
     func malformedReceived(from connection: WorkerConnection, _ bytes: UnsafeRawBufferPointer) {

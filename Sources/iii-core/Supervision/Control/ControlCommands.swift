@@ -3,8 +3,8 @@ import IIIConfiguration
 import IIIProtocol
 import IIITelemetry
 
-/// The commands of the CLI that talk to a running engine. Each writes to stdout and stderr and returns the exit code of
-/// spec §29.1: 0 done, 1 not ready, failed or unknown name, 4 no engine answers, 5 timeout.
+/// The commands of the CLI that talk to a running engine. Each writes to stdout and stderr and returns its exit code
+/// (docs/reference/errors.md#exit-codes): 0 done, 1 not ready, failed or unknown name, 4 no engine answers, 5 timeout.
 package struct ControlCommands: Sendable {
     package var client: ControlClient
     /// Where text goes; stdout and stderr unless a test listens.

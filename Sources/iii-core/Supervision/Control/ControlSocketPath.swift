@@ -1,6 +1,6 @@
 import Glibc
 
-/// Where the control socket of the engine on a port lives (spec §29.1).
+/// Where the control socket of the engine on a port lives (docs/reference/supervisor.md#control-socket).
 package enum ControlSocketPath {
     /// `$XDG_RUNTIME_DIR/iii-core/<port>.sock`; `/tmp/iii-core-<uid>/<port>.sock` when that directory is not set or not there.
     package static func path(port: Int, environment: [String: String], uid: UInt32 = getuid()) -> String {

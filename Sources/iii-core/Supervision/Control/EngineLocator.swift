@@ -1,7 +1,7 @@
 import Glibc
 import IIIProtocol
 
-/// Finds the control socket of the engine that a command means (spec §29.1).
+/// Finds the control socket of the engine that a command means (docs/reference/supervisor.md#control-socket).
 ///
 /// Sockets are looked for in the user's own runtime directory and in that of the shipped systemd unit, in this order. An
 /// engine is known by its port, or by the file it was started with; a guess never reaches the fleet of another file.

@@ -62,7 +62,7 @@ package enum FleetRequest: Sendable, Equatable {
     }
 }
 
-/// Why a request failed; `exitCode` is what the CLI ends with (spec §29.1).
+/// Why a request failed; `exitCode` is what the command ends with (docs/reference/errors.md#exit-codes).
 package struct FleetError: Error, Sendable, Equatable, CustomStringConvertible {
     package var code: String
     package var message: String

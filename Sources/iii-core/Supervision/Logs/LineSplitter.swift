@@ -1,4 +1,4 @@
-/// Cuts a byte stream into lines (spec §29.8). Pure.
+/// Cuts a byte stream into lines (docs/reference/supervisor.md#output-of-children). Pure.
 ///
 /// Ends lines at LF, drops a CR before it, repairs invalid UTF-8. A line longer than `maximum` (64 KiB) is delivered cut,
 /// with a marker, and the rest up to its LF is skipped, so memory stays bounded whatever a child writes.

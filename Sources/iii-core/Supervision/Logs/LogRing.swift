@@ -1,4 +1,4 @@
-/// The latest lines of one child: at most 10 000 of them and 4 MiB (spec §29.8). Pure.
+/// The latest lines of one child: at most 10 000 of them and 4 MiB (docs/reference/supervisor.md#output-of-children). Pure.
 package struct LogRing: Sendable {
     private let maximumLines: Int
     private let maximumBytes: Int

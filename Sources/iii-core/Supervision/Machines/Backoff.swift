@@ -1,6 +1,6 @@
 import IIIConfiguration
 
-/// The growing pause before the next start of a child (spec §29.4). Pure; randomness is handed in.
+/// The growing pause before the next start of a child (docs/reference/supervisor.md#restarts). Pure; randomness is handed in.
 package struct Backoff: Sendable, Equatable {
     private let settings: RestartSettings
     /// Delays handed out since the last reset.

@@ -8,7 +8,7 @@ package struct ChildExit: Sendable, Hashable, CustomStringConvertible {
 
     package var isClean: Bool { !isSignal && code == 0 }
 
-    /// `EX_CONFIG` and `EX_USAGE`: trying again without another configuration cannot help (spec §29.3).
+    /// `EX_CONFIG` and `EX_USAGE`: trying again without another configuration cannot help (docs/reference/supervisor.md#restarts).
     package var isPermanentFailure: Bool { !isSignal && (code == 78 || code == 64) }
 
     package var description: String {

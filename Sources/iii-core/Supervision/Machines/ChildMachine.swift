@@ -1,7 +1,7 @@
 import IIIConfiguration
 import IIIProtocol
 
-/// Decides what happens to one child: start, readiness, restart with back-off, handover, stop (spec §29.2-§29.6).
+/// Decides what happens to one child: start, readiness, restart with back-off, handover, stop (docs/reference/supervisor.md).
 ///
 /// Pure: time comes in as `now` (any monotonic origin), what to do goes out as effects. The shell calls
 /// `handle(.timePassed, now:)` at `deadline`. A start that fails before readiness counts double towards the restart

@@ -3,8 +3,8 @@ import IIIConfiguration
 /// Decides for the whole fleet: who may start, when the engine counts as ready, in which order everything stops.
 ///
 /// Pure, built from one `ChildMachine` per child. Starting: children start in the order of `startRank` without waiting for
-/// one another, except for `dependsOn`. Stopping (spec §29.6): one `stopRank` after the other, dependents before what they
-/// depend on; after `shutdownBudget` (25 s) everything left is killed.
+/// one another, except for `dependsOn`. Stopping (docs/reference/supervisor.md#stopping): one `stopRank` after the other,
+/// dependents before what they depend on; after `shutdownBudget` (25 s) everything left is killed.
 package struct FleetMachine: Sendable {
     package struct Member: Sendable {
         package var startRank: Int

@@ -1,4 +1,4 @@
-/// Counts failures in a sliding window, as OTP's restart intensity does (spec §28, §29.4). Pure.
+/// Counts failures in a sliding window, as OTP's restart intensity does (docs/reference/supervisor.md#restarts). Pure.
 package struct RestartIntensity: Sendable, Equatable {
     package let maximum: Int
     package let window: Duration

@@ -1,6 +1,6 @@
 import Glibc
 
-/// Decides what a signal to the core means (spec §29.6). Pure.
+/// Decides what a signal to the core means (docs/reference/supervisor.md#stopping). Pure.
 ///
 /// SIGTERM and SIGINT end the fleet, a second one at once. SIGHUP is the end of the terminal for a fleet that was started on
 /// one, and a reload for every other (a service, `nohup`, `setsid`).

@@ -1,6 +1,6 @@
 import IIITelemetry
 
-/// The environment a child starts with (spec §29.7).
+/// The environment a child starts with (docs/reference/supervisor.md#what-a-child-is-given).
 package struct ChildEnvironment: Sendable {
     /// What the core was started with.
     package var inherited: [String: String]

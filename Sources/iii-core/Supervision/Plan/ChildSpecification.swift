@@ -44,7 +44,8 @@ package struct ChildSpecification: Sendable, Equatable {
     }
 }
 
-/// The commands of one `iii-exec` entry (spec §18): all but the last must end with 0, the last one is supervised.
+/// The commands of one `iii-exec` entry (docs/reference/supervisor.md#starting): all but the last must end with 0, the last
+/// one is supervised.
 package struct ExecPipeline: Sendable, Equatable {
     package typealias Step = ExecSettings.Command
 

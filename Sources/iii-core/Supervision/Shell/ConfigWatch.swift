@@ -2,7 +2,7 @@ import CSupervision
 import Glibc
 
 /// Notices that the configuration file has another content, however it was saved: in place, by rename over it, or by a
-/// swapped symlink as Kubernetes does (spec §15, §22).
+/// swapped symlink as Kubernetes does (docs/reference/supervisor.md#reload).
 ///
 /// Directories are watched, because a rename replaces the inode; but only a change of what the path resolves to counts,
 /// so a log file beside the configuration triggers nothing. A change is due 500 ms after the last event.

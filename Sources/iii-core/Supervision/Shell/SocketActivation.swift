@@ -1,7 +1,7 @@
 import CSupervision
 import Glibc
 
-/// The sockets systemd handed to this process, by name (spec §29.9).
+/// The sockets systemd handed to this process, by name (docs/reference/supervisor.md#systemd).
 ///
 /// Empty unless `LISTEN_PID` is our own pid. Descriptors are made close-on-exec at once.
 package struct SocketActivation: Sendable {

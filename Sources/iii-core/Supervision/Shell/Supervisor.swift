@@ -2,7 +2,7 @@ import Glibc
 import IIIProtocol
 import Synchronization
 
-/// Runs the fleet: the engine's handle on the supervisor thread (spec §29).
+/// Runs the fleet: the engine's handle on the supervisor thread (docs/reference/supervisor.md).
 ///
 /// Thread-safe. `init` binds the children's sockets and the control socket, so that every address problem shows before
 /// anything is started; `run()` then owns processes, pipes and timers on the calling thread, which must live as long as the

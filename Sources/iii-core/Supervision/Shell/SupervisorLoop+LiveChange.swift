@@ -11,7 +11,8 @@ struct ReloadProgress {
     var waiting: [() -> Void] = []
 }
 
-// Changed config for core workers that run, ours and others': offered to them first, a restart only when they ask for it (http.md §18.2).
+// Changed config for core workers that run, ours and others': offered to them first, a restart only when they ask for it
+// (docs/reference/supervisor.md#reload).
 extension SupervisorLoop {
     /// Whether nothing but the `config` of a ready core worker has changed.
     func canApplyLive(_ child: ChildSpecification) -> Bool {

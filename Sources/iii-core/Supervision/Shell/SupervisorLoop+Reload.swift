@@ -2,7 +2,7 @@ import Glibc
 import IIIConfiguration
 import IIITelemetry
 
-// Reading the configuration again (spec §15, §22): an invalid one never harms what runs.
+// Reading the configuration again (docs/reference/supervisor.md#reload): an invalid one never harms what runs.
 extension SupervisorLoop {
     func reload(cause: String) {
         guard fleet.phase == .running else { return }
@@ -134,7 +134,7 @@ extension SupervisorLoop {
     }
 }
 
-/// Reads a configuration file, with the error texts of spec §14.
+/// Reads a configuration file, with error texts that tools match on.
 package enum ConfigurationFile {
     package static let maximumBytes = 16_777_216
 

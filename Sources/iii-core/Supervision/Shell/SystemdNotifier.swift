@@ -1,6 +1,7 @@
 import Glibc
 
-/// Tells systemd how the service is doing (spec §29.9). Without `NOTIFY_SOCKET` every method does nothing.
+/// Tells systemd how the service is doing (docs/reference/supervisor.md#systemd). Without `NOTIFY_SOCKET` every method does
+/// nothing.
 ///
 /// Thread-safe: it is immutable and sends single datagrams, which never block (a full queue drops the message).
 package final class SystemdNotifier: Sendable {

@@ -1,7 +1,8 @@
 import CSupervision
 import Glibc
 
-/// Watches the directory trees of one `iii-exec` entry and says when a matching file has changed (spec §18).
+/// Watches the directory trees of one `iii-exec` entry and says when a matching file has changed
+/// (docs/reference/supervisor.md#starting).
 ///
 /// Created, deleted, renamed and written files count, new directories are watched as they appear. A change is due 150 ms
 /// after its last event. Limit: 8192 directories per entry; more are reported once and not watched.
