@@ -116,8 +116,6 @@ let package = Package(
         .target(name: "IIICron", dependencies: ["IIIProtocol"], path: "Sources/iii-cron/Cron"),
 
         // Examples and benchmarks
-        // Also a package of its own, for which a build takes minutes: here so that tests run its sources.
-        .executableTarget(name: "ticker-example", dependencies: ["IIIWorker"], path: "examples/ticker/Sources/ticker"),
         .executableTarget(name: "hello-worker", dependencies: ["IIIWorker"], path: "examples/hello", exclude: ["config.yaml"]),
         .executableTarget(name: "redis-bench", dependencies: ["IIIRedis", nioCore, nioPosix], path: "benchmarks/stores/redis"),
         .executableTarget(

@@ -74,7 +74,10 @@ import Testing
     }
 
     static func swiftFiles(below folder: URL) throws -> [URL] {
-        let all = FileManager.default.enumerator(at: folder, includingPropertiesForKeys: nil)?.compactMap { $0 as? URL } ?? []
+        let all =
+            FileManager.default.enumerator(at: folder, includingPropertiesForKeys: nil, options: .skipsHiddenFiles)?.compactMap {
+                $0 as? URL
+            } ?? []
         return all.filter { $0.pathExtension == "swift" }
     }
 

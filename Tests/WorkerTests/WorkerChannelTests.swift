@@ -5,7 +5,7 @@ import Testing
 @testable import IIIWorker
 
 /// Channels through a real engine in this process.
-@Suite(.timeLimit(.minutes(1))) struct WorkerChannelTests {
+@Suite(.timeLimit(.minutes(5))) struct WorkerChannelTests {
     private func connected(_ engine: InProcessEngine, _ name: String) -> WorkerClient {
         let worker = engine.worker(name)
         worker.connect()

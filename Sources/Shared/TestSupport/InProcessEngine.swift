@@ -42,11 +42,13 @@ public final class InProcessEngine: Sendable {
         }
     }
 
-    /// A worker that connects here, says little and reconnects at once.
+    /// A worker that connects here, says little, reconnects at once and waits 10 minutes for answers.
     public func worker(_ name: String) -> WorkerClient {
         var options = WorkerOptions(url: url, name: name)
         options.reconnectDelay = .milliseconds(20)
         options.handlesSignals = false
+        // A loaded machine is not what a test wants to hear about; its own limit ends one that hangs.
+        options.callTimeout = .minutes(10)
         var logger = Logger(label: name)
         logger.logLevel = .critical
         return WorkerClient(options: options, logger: logger)
