@@ -15,6 +15,7 @@ up: ## install what is missing, build, start the example fleet
 build: ## release build of every executable
 	swift build -c release --static-swift-stdlib --product iii-core
 	swift build -c release --static-swift-stdlib --product iii-http
+	swift build -c release --static-swift-stdlib --product iii-queue
 	swift build -c release --static-swift-stdlib --product hello-worker
 
 test: ## everything but soak and benchmarks

@@ -22,6 +22,8 @@ let package = Package(
         .library(name: "IIITestSupport", targets: ["IIITestSupport"]),
         .executable(name: "iii-core", targets: ["iii-core"]),
         .executable(name: "iii-http", targets: ["iii-http"]),
+        .executable(name: "iii-queue", targets: ["iii-queue"]),
+        .library(name: "IIIQueue", targets: ["IIIQueue"]),
         .executable(name: "hello-worker", targets: ["hello-worker"]),
         .executable(name: "iii-load", targets: ["iii-load"]),
     ],
@@ -112,6 +114,14 @@ let package = Package(
             name: "iii-http", dependencies: ["IIIHTTPGateway", "IIIHTTPFunctions", "IIIWorker", "IIITelemetry", argumentParser, logging],
             path: "Sources/iii-http/Command"),
 
+        // iii-queue
+        .target(
+            name: "IIIQueue", dependencies: ["IIIProtocol", "IIISettings", "IIIWorker", nioCore, metrics, logging],
+            path: "Sources/iii-queue/Queue"),
+        .executableTarget(
+            name: "iii-queue", dependencies: ["IIIQueue", "IIIWorker", "IIITelemetry", argumentParser, logging],
+            path: "Sources/iii-queue/Command"),
+
         // iii-cron
         .target(name: "IIICron", dependencies: ["IIIProtocol"], path: "Sources/iii-cron/Cron"),
 
@@ -151,6 +161,9 @@ let package = Package(
         .testTarget(
             name: "ServerTests", dependencies: ["IIIServer", "IIITransport", nioHTTP1, nioPosix, logging],
             path: "Tests/ServerTests"),
+        .testTarget(
+            name: "QueueTests", dependencies: ["IIIQueue", "IIIProtocol", "IIISettings", "IIITestSupport", "IIIWorker"],
+            path: "Tests/QueueTests"),
         .testTarget(name: "CronTests", dependencies: ["IIICron", "IIIProtocol"], path: "Tests/CronTests"),
         .testTarget(name: "TelemetryTests", dependencies: ["IIITelemetry", metrics, tracing], path: "Tests/TelemetryTests"),
         .testTarget(name: "ArchitectureTests", path: "Tests/ArchitectureTests"),

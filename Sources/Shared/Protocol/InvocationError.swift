@@ -60,6 +60,8 @@ public enum ErrorCode: String, Sendable, CaseIterable {
     /// Ours: the worker owns as many channels as the listener allows (`max_channels_per_worker`).
     case tooManyChannels = "too_many_channels"
     case invocationFailed = "invocation_failed"
+    // Topics and queues (docs/reference/pubsub.md).
+    case topicNotSet = "topic_not_set"
     case triggerRegistrationFailed = "trigger_registration_failed"
     case triggerTypeNotFound = "trigger_type_not_found"
     case invalidArguments = "INVALID_ARGUMENTS"

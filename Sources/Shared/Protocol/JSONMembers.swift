@@ -30,6 +30,9 @@ package struct JSONMembers {
         guard cursor.position == cursor.end else { return nil }
     }
 
+    /// Where each value stands in `bytes`.
+    package var ranges: [String: Range<Int>] { spans.mapValues { Int($0.start)..<Int($0.start + $0.length) } }
+
     /// The value's text; nil when the member is absent or `null`.
     package func raw(_ key: String) -> [UInt8]? {
         guard let span = spans[key] else { return nil }

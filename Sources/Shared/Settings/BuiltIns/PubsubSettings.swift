@@ -1,8 +1,8 @@
 /// Keys of `iii-pubsub`.
 package enum PubsubSettings {
-    package static let adapter = Setting(
-        "adapter", .adapter([AdapterDeclaration("local", "Within this engine.", SettingGroup(open: true) {}), .redis]),
-        default: ["name": "local"], "How messages travel.")
+    package static let local = AdapterDeclaration("local", "Within this engine.", SettingGroup(open: true) {})
+    package static let adapterText = "How messages travel."
+    package static let adapter = Setting("adapter", .adapter([local]), default: ["name": "local"], adapterText)
 
-    package static let group = SettingGroup(change: .restart, inert: "iii-queue is not part of this build") { adapter }
+    package static let group = SettingGroup(change: .restart) { adapter }
 }
