@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 BIN := .build/release
 
-.PHONY: help up build test test-swift test-conformance test-sdk soak bench bench-stores format lint clean-cache
+.PHONY: help up build test test-documents test-swift test-conformance test-sdk soak bench bench-stores format lint clean-cache
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -21,6 +21,10 @@ build: ## release build of every executable
 test: ## everything but soak and benchmarks
 	@scripts/install-packages build test
 	@scripts/test
+
+test-documents: ## what documents and comments say, only; needs no build
+	@scripts/install-packages test
+	@scripts/test documents
 
 test-swift: ## unit tests only
 	@scripts/install-packages build test

@@ -1,4 +1,5 @@
-"""Measures the engine against named peers in one run and writes the table of docs/benchmarks.md.
+"""Measures the engine against named peers in one run and writes the table of docs/benchmarks.md; with `--against DIRECTORY` against
+another build of itself (`against.py`).
 
 Figures are medians of alternated rounds; only their ratios mean anything, since load generator, peers and engine share the
 machine. Everything runs on loopback, is bounded in time, and is stopped by pid.
@@ -11,18 +12,16 @@ import os
 import pathlib
 import platform
 import re
-import statistics
 import subprocess
-import sys
 import tempfile
 import time
 
 import requests
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "Tests" / "Conformance"))
-from certificates import Authority, kept  # noqa: E402
-from wire import BIN, Fleet, Wire, free_port, wait_for  # noqa: E402
+import against
+from certificates import Authority, kept
+from measure import ROOT, cpu_seconds, median, routed, wrk
+from wire import BIN, Fleet, Wire, free_port, wait_for
 
 PEERS = ROOT / "benchmarks" / "peers"
 
@@ -43,24 +42,6 @@ def process(command, port, **options):
     finally:
         child.terminate()
         child.wait(10)
-
-
-def routed(peer: str, port: int, in_flight: int, seconds: float) -> dict:
-    command = [BIN / "iii-load", "--peer", peer, "--port", str(port), "--in-flight", str(in_flight), "--seconds", str(seconds)]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, timeout=120).stdout)
-
-
-def wrk(url: str, connections: int, seconds: float) -> dict:
-    text = subprocess.run(["wrk", "-t1", f"-c{connections}", f"-d{int(seconds)}s", "--latency", url], check=True, capture_output=True, text=True, timeout=120).stdout
-    errors = re.search(r"Non-2xx or 3xx responses: (\d+)|Socket errors: (.*)", text)
-    if errors:
-        raise SystemExit(f"{url}: {errors.group(0)}")
-
-    def milliseconds(share):
-        value, unit = re.search(rf"{share}%\s+([\d.]+)(us|ms|s)", text).groups()
-        return float(value) * {"us": 0.001, "ms": 1, "s": 1000}[unit]
-
-    return {"per_second": float(re.search(r"Requests/sec:\s+([\d.]+)", text).group(1)), "p50_ms": milliseconds(50), "p99_ms": milliseconds(99)}
 
 
 def another(stack, directory: pathlib.Path, workers: list, http: dict) -> Fleet:
@@ -117,24 +98,20 @@ def secured(stack, directory: pathlib.Path, workers: list) -> Fleet:
     return fleet
 
 
-def cpu_seconds(pids) -> float:
-    total = 0
-    for pid in pids:
-        fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-        total += int(fields[11]) + int(fields[12])
-    return total / os.sysconf("SC_CLK_TCK")
-
-
-def median(samples: list[dict]) -> dict:
-    return {key: statistics.median(s[key] for s in samples) for key in samples[0] if isinstance(samples[0][key], (int, float))}
-
-
 def main():
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--seconds", type=float, default=2)
     options.add_argument("--write", action="store_true", help="put the table into docs/benchmarks.md")
+    options.add_argument("--against", type=pathlib.Path, metavar="DIRECTORY", help="compare with the executables of another build instead")
+    options.add_argument("--pairs", type=int, default=12, help="with --against: pairs of rounds for each row, 10 at least")
+    options.add_argument("--rows", help="with --against: these only, e.g. routed-64,http-64")
+    options.add_argument("--short", action="store_true", help="with --against: 10 pairs of 1 s for routed-64 and http-64, under two minutes")
     options = options.parse_args()
+    if options.short:
+        options.pairs, options.seconds, options.rows = against.MINIMUM_PAIRS, 1, options.rows or "routed-64,http-64"
+    if options.against:
+        return against.run(options.against, options.pairs, options.seconds, options.rows)
     node_path = os.environ.get("NODE_PATH", "/usr/share/nodejs:/usr/lib/nodejs")
     uvicorn = ROOT / ".cache" / "venv-bench" / "bin" / "uvicorn"
 
@@ -205,7 +182,7 @@ def main():
     table = "\n".join(lines)
     print(table)
     if options.write:
-        page = ROOT / "docs" / "benchmarks.md"
+        page = ROOT / "docs/benchmarks.md"
         text = page.read_text()
         head, rest = text.split("<!-- table -->\n", 1)
         tail = rest.split("<!-- /table -->", 1)[1]

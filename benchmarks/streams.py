@@ -133,7 +133,7 @@ def main():
     table = "\n".join(lines)
     print(table)
     if options.write:
-        page = ROOT / "docs" / "benchmarks.md"
+        page = ROOT / "docs/benchmarks.md"
         head, rest = page.read_text().split("<!-- streams -->\n", 1)
         page.write_text(f"{head}<!-- streams -->\n{table}\n<!-- /streams -->{rest.split('<!-- /streams -->', 1)[1]}")
 

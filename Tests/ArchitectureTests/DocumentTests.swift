@@ -1,7 +1,7 @@
 import Foundation
 import Testing
 
-/// Documents must not drift: links resolve, and what they name exists.
+/// Documents must not drift: what they name exists. `Tests/Documents` holds what needs no build: citations, links, codes.
 @Suite struct DocumentTests {
     private static let root = ImportRulesTests.root
     private static let documents = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"]
@@ -10,18 +10,6 @@ import Testing
         let docs = (FileManager.default.enumerator(at: root.appending(path: "docs"), includingPropertiesForKeys: nil)?.allObjects ?? [])
             .compactMap { $0 as? URL }
         return documents.map { root.appending(path: $0) } + docs.filter { $0.pathExtension == "md" }
-    }
-
-    @Test func relativeLinksResolve() throws {
-        for document in try Self.allDocuments() {
-            let text = try String(contentsOf: document, encoding: .utf8)
-            for match in text.matches(of: /\]\(([^)#\s]+)(#[^)]*)?\)/) {
-                let target = String(match.output.1)
-                guard !target.contains("://") else { continue }
-                let path = document.deletingLastPathComponent().appending(path: target).path
-                #expect(FileManager.default.fileExists(atPath: path), "\(document.lastPathComponent) links to \(target)")
-            }
-        }
     }
 
     /// Every make target and script that a document tells the reader to run.

@@ -221,8 +221,9 @@ class RawSocket:
 class Fleet:
     """`iii-core up` with its children on free ports and in a private directory."""
 
-    def __init__(self, directory: pathlib.Path, workers: list | None = None, manager: dict | None = None, http: dict | None = None, text: str | None = None, args=(), env=None):
+    def __init__(self, directory: pathlib.Path, workers: list | None = None, manager: dict | None = None, http: dict | None = None, text: str | None = None, args=(), env=None, bin: pathlib.Path = BIN):
         self.directory = directory
+        self.bin = bin
         self.port = free_port()
         self.http_port = free_port()
         self.http_scheme = "https" if (http or {}).get("tls") else "http"
@@ -250,7 +251,7 @@ class Fleet:
     def spawn(self) -> "Fleet":
         output = open(self.log, "ab")
         self.process = subprocess.Popen(
-            [BIN / "iii-core", "up", "-c", str(self.config), *self.args], cwd=self.directory, env=self.env, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            [self.bin / "iii-core", "up", "-c", str(self.config), *self.args], cwd=self.directory, env=self.env, stdin=subprocess.DEVNULL, stdout=output, stderr=output
         )
         output.close()
         return self
@@ -269,7 +270,7 @@ class Fleet:
 
     def cli(self, *args, check: bool = True, timeout: float = 30, **options) -> subprocess.CompletedProcess:
         flags = [] if args[0] in ("version", "--version", "trigger", "config") else ["-c", str(self.config)]
-        return subprocess.run([BIN / "iii-core", args[0], *args[1:], *flags], cwd=self.directory, env=self.env, capture_output=True, text=True, check=check, timeout=timeout, **options)
+        return subprocess.run([self.bin / "iii-core", args[0], *args[1:], *flags], cwd=self.directory, env=self.env, capture_output=True, text=True, check=check, timeout=timeout, **options)
 
     def rows(self) -> dict:
         rows = json.loads(self.cli("ps", "--json").stdout)

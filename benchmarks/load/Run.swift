@@ -11,6 +11,8 @@ final class Run: @unchecked Sendable {
     private var began: NIODeadline?
     private var ends = NIODeadline.distantFuture
     private var latencies: [UInt32] = []
+    /// All answers, those of the warm-up too.
+    private var total = 0
     private let done: EventLoopPromise<JSONValue>
     private(set) var isOver = false
 
@@ -35,6 +37,7 @@ final class Run: @unchecked Sendable {
 
     func answered(sentAt: NIODeadline) {
         let now = NIODeadline.now()
+        total += 1
         guard let began, now >= began, now < ends else { return }
         latencies.append(UInt32(clamping: (now - sentAt).nanoseconds / 1000))
     }
@@ -47,7 +50,8 @@ final class Run: @unchecked Sendable {
         }
         done.succeed([
             "round_trips_per_second": .double((Double(latencies.count) / seconds).rounded()), "in_flight": JSONValue(inFlight),
-            "payload_bytes": JSONValue(payload.count), "p50_us": percentile(0.5), "p99_us": percentile(0.99), "p999_us": percentile(0.999),
+            "round_trips": JSONValue(total), "payload_bytes": JSONValue(payload.count), "p50_us": percentile(0.5),
+            "p99_us": percentile(0.99), "p999_us": percentile(0.999),
         ])
     }
 }

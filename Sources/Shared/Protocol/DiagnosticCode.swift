@@ -1,7 +1,7 @@
 /// The stable name of a WARN or ERROR line, written as its field `code`.
 ///
-/// Messages may be reworded; a code never changes its meaning, so alerts and searches may rely on it. Each has its row in
-/// docs/reference/errors.md (cause, whose fault, cure); a test holds the two together.
+/// Messages may be reworded; a code never changes its meaning, so alerts and searches may rely on it. Each has its section in
+/// docs/reference/log.md#codes (cause, who can act, cure); a test holds the two together.
 public enum DiagnosticCode: String, Sendable, CaseIterable {
     // Starting and configuration.
     case startFailed = "start_failed"
@@ -15,6 +15,7 @@ public enum DiagnosticCode: String, Sendable, CaseIterable {
     case originRefused = "origin_refused"
     case certificateUnusable = "certificate_unusable"
     case certificateSuspicious = "certificate_suspicious"
+    case linesLeftOut = "lines_left_out"
 
     // Registrations.
     case functionMoved = "function_moved"
@@ -24,6 +25,7 @@ public enum DiagnosticCode: String, Sendable, CaseIterable {
     case triggerParked = "trigger_parked"
     case triggerRefused = "trigger_refused"
     case functionMissing = "function_missing"
+    case conditionFailed = "condition_failed"
     case routeUnreachable = "route_unreachable"
     case methodUnsupported = "method_unsupported"
 
@@ -34,6 +36,8 @@ public enum DiagnosticCode: String, Sendable, CaseIterable {
     case messageTooLarge = "message_too_large"
     case slowWorkerDropped = "slow_worker_dropped"
     case silentWorkerDropped = "silent_worker_dropped"
+    case droppedForRoom = "dropped_for_room"
+    case engineStalled = "engine_stalled"
 
     // HTTP.
     case functionFailed = "function_failed"
@@ -42,9 +46,22 @@ public enum DiagnosticCode: String, Sendable, CaseIterable {
     case streamsUnavailable = "streams_unavailable"
     case openAPIStale = "openapi_stale"
 
+    // Stores.
+    case storeCheckpointDelayed = "store_checkpoint_delayed"
+    case storeCheckFailed = "store_check_failed"
+    case storeDamaged = "store_damaged"
+    case storeRowsQuarantined = "store_rows_quarantined"
+    case storeWritesFailing = "store_writes_failing"
+    case storeWritesLost = "store_writes_lost"
+
     // The fleet.
     case childFailed = "child_failed"
+    case childGivenUp = "child_given_up"
+    case childRestartsTooOften = "child_restarts_too_often"
     case childUnresponsive = "child_unresponsive"
+    case handoverFailed = "handover_failed"
     case reloadRefused = "reload_refused"
-    case supervision = "supervision"
+    case stopForced = "stop_forced"
+    case controlSocketStale = "control_socket_stale"
+    case watchIncomplete = "watch_incomplete"
 }

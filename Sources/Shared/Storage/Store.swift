@@ -1,4 +1,5 @@
 import CSQLite
+import IIITelemetry
 import Logging
 import Synchronization
 
@@ -48,7 +49,8 @@ public final class Store: Sendable {
         var watermark = CommitWatermark(files: files, lock: opened.lock, durability: settings.durability)
         let left = try Self.emptyLog(opened.connection)
         if left > 0 {
-            logger.warning("store: the log cannot be brought into the database now", metadata: ["path": "\(files.database)"])
+            logger.warning(
+                .storeCheckpointDelayed, "store: the log cannot be brought into the database now", metadata: ["path": "\(files.database)"])
             watermark.committed(frames: left)
         }
         try watermark.opened()
@@ -148,7 +150,7 @@ public final class Store: Sendable {
                     logger.debug("store: intact", metadata: ["path": "\(path)"])
                 } else {
                     logger.error(
-                        "store: damaged; restore a backup (iii-core store restore)",
+                        .storeDamaged, "store: damaged; restore a backup (iii-core store restore)",
                         metadata: ["path": "\(path)", "findings": "\(findings.joined(separator: "; "))"])
                 }
                 self?.integrity.withLock { $0 = findings.isEmpty ? .intact : .damaged(findings) }
@@ -156,7 +158,7 @@ public final class Store: Sendable {
             self.check.withLock { $0 = check }
         } catch {
             integrity.withLock { $0 = .damaged([error.message]) }
-            logger.error("store: cannot be checked", metadata: ["reason": "\(error.message)"])
+            logger.error(.storeCheckFailed, "store: cannot be checked", metadata: ["reason": "\(error.message)"])
         }
     }
 

@@ -1,5 +1,6 @@
 import CSQLite
 import Glibc
+import IIITelemetry
 import Logging
 
 /// The one thread that writes: takes everything that has arrived while the last transaction was being synced, commits it as one, answers.
@@ -212,7 +213,8 @@ final class Writer: @unchecked Sendable {
         guard (failure != nil) != isInTrouble else { return }
         if let failure {
             isInTrouble = true
-            logger.error("store: writes fail", metadata: ["code": "\(failure.code.rawValue)", "reason": "\(failure.message)"])
+            logger.error(
+                .storeWritesFailing, "store: writes fail", metadata: ["error": "\(failure.code.rawValue)", "reason": "\(failure.message)"])
         } else if batch.contains(where: { $0.failure == nil }) {
             isInTrouble = false
             logger.notice("store: writes succeed again", metadata: ["path": "\(connection.path)"])
@@ -282,7 +284,8 @@ final class Writer: @unchecked Sendable {
         guard let failure = lost.first?.failure else { return }
         mailbox.withLock { $0.numbers.lostWrites += lost.count }
         logger.error(
-            "store: writes that were answered are lost (durability: relaxed)", metadata: ["count": "\(lost.count)", "reason": "\(failure)"])
+            .storeWritesLost, "store: writes that were answered are lost (durability: relaxed)",
+            metadata: ["count": "\(lost.count)", "reason": "\(failure)"])
     }
 
     // MARK: Housekeeping
@@ -301,7 +304,8 @@ final class Writer: @unchecked Sendable {
         if result == SQLITE_OK, inLog == moved { watermark.checkpointed() }
         guard result != SQLITE_OK, result & 0xff != SQLITE_BUSY else { return }
         logger.warning(
-            "store: the log cannot be brought into the database now", metadata: ["reason": "\(connection.error(result).message)"])
+            .storeCheckpointDelayed, "store: the log cannot be brought into the database now",
+            metadata: ["reason": "\(connection.error(result).message)"])
     }
 
     /// After a second without work: the log into the database, and free pages back to the disk in small pieces.
@@ -328,7 +332,7 @@ final class Writer: @unchecked Sendable {
         let count = (try? connection.first(Quarantine.count, { _ in }) { $0.int(0) }) ?? 0
         if !connection.quarantined.isEmpty {
             logger.error(
-                "store: damaged rows are in quarantine (table iii_quarantine)",
+                .storeRowsQuarantined, "store: damaged rows are in quarantine (table iii_quarantine)",
                 metadata: [
                     "path": "\(connection.path)", "count": "\(count)", "rows": "\(connection.quarantined.sorted().joined(separator: "; "))",
                 ])

@@ -1,5 +1,6 @@
 import Glibc
 import IIIProtocol
+import IIITelemetry
 import IIITransport
 import Logging
 import NIOCore
@@ -89,7 +90,8 @@ public final class WorkerLink: @unchecked Sendable {
             let link = bound.value
             link.connection = nil
             guard !link.isStopped else { return }
-            link.logger.warning("the engine cannot be reached", metadata: ["url": "\(link.options.url)", "error": "\(error)"])
+            link.logger.warning(
+                .engineUnreachable, "the engine cannot be reached", metadata: ["url": "\(link.options.url)", "error": "\(error)"])
             link.onConnectFailure?(error)
             link.scheduleReconnect()
         }
@@ -448,7 +450,9 @@ public final class WorkerLink: @unchecked Sendable {
     }
 
     func messageReceived(_ bytes: UnsafeRawBufferPointer) {
-        guard let envelope = Envelope.scan(bytes) else { return logger.warning("an undecodable message from the engine was ignored") }
+        guard let envelope = Envelope.scan(bytes) else {
+            return logger.warning(.messageUndecodable, "an undecodable message from the engine was ignored")
+        }
         switch envelope.type {
         case .invokeFunction: invoked(bytes, envelope)
         case .invocationResult: answered(bytes, envelope)
@@ -555,10 +559,12 @@ public final class WorkerLink: @unchecked Sendable {
             providers[type]?.unregistered(id, UnregistrationReason(wire: message["reason"]?.string))
         case .triggerRegistrationResult:
             let error = message["error"].flatMap(InvocationError.init(json:)) ?? InvocationError(.triggerRegistrationFailed, "refused")
-            logger.warning("a trigger was refused", metadata: ["trigger": "\(id)", "trigger_type": "\(type)", "error": "\(error)"])
+            logger.warning(
+                .triggerRefused, "a trigger was refused",
+                metadata: ["trigger": "\(id)", "trigger_type": "\(type)", "error": "\(error)"])
             onTriggerRefused?(id, error)
         default:
-            logger.error("the engine reports an error", metadata: ["error": "\(message["error"] ?? .null)"])
+            logger.error(.engineError, "the engine reports an error", metadata: ["error": "\(message["error"] ?? .null)"])
         }
     }
 }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Glibc
+import IIIProtocol
 import IIISupervision
 
 /// The version of this engine: of its executables, and of what `${…:__III_ENGINE_VERSION__}` becomes.
@@ -33,7 +34,7 @@ struct IIICore: AsyncParsableCommand {
             // Help goes to stdout and is no error; a wrong command line is 2 as with other engines of this protocol.
             guard code != .success else { exit(withError: error) }
             ControlCommands.write(fullMessage(for: error), to: 2)
-            Glibc.exit(error is CleanExit ? 0 : 2)
+            Glibc.exit((error is CleanExit ? ExitStatus.done : .usage).rawValue)
         }
     }
 }

@@ -66,10 +66,15 @@ package struct ConsoleLogHandler: LogHandler {
         guard event.level >= .warning else { return write(event.level, event.message.description, merged, now) }
         let kind = "\(label) \(merged["code"].map(\.description) ?? event.message.description)"
         let (verdict, owed) = target.limit.withLock { limit in (limit.verdict(kind, now: now), limit.owed(now: now)) }
-        for (kind, count) in owed { write(.warning, "\(count) more lines like this were left out", ["like": "\(kind)"], now) }
+        for (kind, count) in owed { leftOut(count, kind, now) }
         guard case .write(let leftOut) = verdict else { return }
         if leftOut > 0 { merged["left_out"] = "\(leftOut)" }
         write(event.level, event.message.description, merged, now)
+    }
+
+    private func leftOut(_ count: Int, _ kind: String, _ now: Int64) {
+        let metadata: Logger.Metadata = ["code": .string(DiagnosticCode.linesLeftOut.rawValue), "like": "\(kind)"]
+        write(.warning, "\(count) more lines like this were left out", metadata, now)
     }
 
     private func write(_ level: Logger.Level, _ message: String, _ metadata: Logger.Metadata, _ now: Int64) {

@@ -8,7 +8,7 @@ public struct CallLimits: Sendable, Equatable {
     /// Unanswered calls of all functions, and bytes of their payloads. Defaults 4 096 and 32 MiB.
     ///
     /// The bytes are also what a worker that stops reading can be owed at most, so they have to stay far below the engine's
-    /// `outbound_max_bytes` (256 MiB), beyond which it is dropped.
+    /// `outbound_max_bytes` (default 128 MiB), beyond which it is dropped.
     public var total = 4_096
     public var bytesInTotal = 32 << 20
     /// Calls that wait for one of the above, and bytes of their payloads; further ones fail. Defaults 16 384 and 64 MiB.

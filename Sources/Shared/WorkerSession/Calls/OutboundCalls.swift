@@ -1,4 +1,5 @@
 import IIIProtocol
+import IIITelemetry
 import NIOCore
 
 /// The calls a worker makes because something happened: fires of triggers, deliveries, fan-outs.
@@ -116,7 +117,7 @@ public final class OutboundCalls: @unchecked Sendable {
             case .skip: finish(fire, .skipped)
             case .failed(let error):
                 link.logger.warning(
-                    "a condition failed, so its function was not called",
+                    .conditionFailed, "a condition failed, so its function was not called",
                     metadata: [
                         "condition": "\(condition.functionID)", "function_id": "\(fire.target.functionID)", "error": "\(error.code)",
                     ])

@@ -11,9 +11,9 @@ import NIOCore
 /// needs a new process (75, after a drain).
 public enum CoreWorkerProcess {
     /// Exit code for a configuration that only a person can mend (`EX_CONFIG`); the supervisor does not restart it.
-    public static let configurationExitCode: Int32 = 78
+    public static let configurationExitCode: Int32 = ExitStatus.configuration.rawValue
     /// Exit code for "start me again": a changed configuration needs another process (`EX_TEMPFAIL`).
-    public static let restartExitCode: Int32 = 75
+    public static let restartExitCode: Int32 = ExitStatus.restartWanted.rawValue
     /// Grace for a drain that only SIGTERM asked for.
     static let drainGrace = TimeAmount.seconds(8)
 
@@ -75,7 +75,7 @@ public enum CoreWorkerProcess {
             let process = CoreWorkerRun<W>(options: options, logger: logger)
             return process.waitForEnd()
         } catch {
-            logger.error("cannot start", metadata: ["error": "\(error)"])
+            logger.error(.configurationInvalid, "cannot start", metadata: ["error": "\(error)"])
             return configurationExitCode
         }
     }

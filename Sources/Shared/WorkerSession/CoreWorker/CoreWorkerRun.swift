@@ -1,6 +1,7 @@
 import Dispatch
 import Glibc
 import IIIProtocol
+import IIITelemetry
 import Logging
 import NIOCore
 import NIOPosix
@@ -88,7 +89,11 @@ final class CoreWorkerRun<W: CoreWorker>: @unchecked Sendable {
 
     private func failed(_ message: String, code: Int32 = 1) {
         guard !hasEnded else { return }
-        logger.error(code == 1 ? "cannot start" : "unusable configuration", metadata: ["error": "\(message)"])
+        switch code {
+        case CoreWorkerProcess.configurationExitCode:
+            logger.error(.configurationInvalid, "unusable configuration", metadata: ["error": "\(message)"])
+        default: logger.error(.startFailed, "cannot start", metadata: ["error": "\(message)"])
+        }
         end(code)
     }
 
@@ -257,7 +262,7 @@ final class CoreWorkerRun<W: CoreWorker>: @unchecked Sendable {
         guard drain == .notStarted, let worker else { return ["applied": false, "reason": "draining"] }
         let new: W.Configuration
         do { new = try W.configuration(from: json) } catch {
-            logger.error("unusable configuration; the old one stays in force", metadata: ["error": "\(error)"])
+            logger.error(.configurationInvalid, "unusable configuration; the old one stays in force", metadata: ["error": "\(error)"])
             return ["applied": false, "invalid": true, "reason": .string("\(error)")]
         }
         switch await worker.reconfigure(new, on: isolation) {

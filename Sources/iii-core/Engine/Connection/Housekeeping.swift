@@ -1,3 +1,4 @@
+import IIITelemetry
 import IIITransport
 import Logging
 import NIOCore
@@ -50,7 +51,8 @@ final class Housekeeping {
         engine.counters.ownStalls += 1
         if gap > .seconds(5) {
             engine.logger.warning(
-                "the engine did not run for a while; no peer is held to account for it", metadata: ["ms": "\(gap.nanoseconds / 1_000_000)"])
+                .engineStalled, "the engine did not run for a while; no peer is held to account for it",
+                metadata: ["ms": "\(gap.nanoseconds / 1_000_000)"])
         }
         for connection in engine.connections.values {
             connection.excuse(gap)
@@ -71,11 +73,11 @@ final class Housekeeping {
         case .ping: connection.sendPing()
         case .stalled:
             engine.counters.slowPeersDropped += 1
-            engine.logger.warning("a \(kind) that takes no data was dropped", metadata: metadata)
+            engine.logger.warning(.slowWorkerDropped, "a \(kind) that takes no data was dropped", metadata: metadata)
             connection.drop(.tryAgainLater)
         case .silent:
             engine.counters.silentPeersDropped += 1
-            engine.logger.warning("a silent \(kind) was dropped", metadata: metadata)
+            engine.logger.warning(.silentWorkerDropped, "a silent \(kind) was dropped", metadata: metadata)
             connection.cut()
             if let builtin = worker?.builtin { engine.fleet.unresponsive(builtin) }
         }
@@ -124,7 +126,7 @@ extension Engine {
     private func dropForRoom(_ connection: WebSocketConnection, _ bytes: Int, _ limit: String) {
         counters.peersDroppedForRoom += 1
         logger.warning(
-            "a connection was dropped: all together hold more than \(limit)",
+            .droppedForRoom, "a connection was dropped: all together hold more than \(limit)",
             metadata: ["worker": .string((connection as? WorkerConnection)?.worker.id.text ?? ""), "bytes": "\(bytes)"])
         connection.drop(.tryAgainLater)
     }

@@ -62,7 +62,8 @@ package final class WorkerConnection: WebSocketConnection {
     override package func queueOverflowed() {
         engine.counters.slowPeersDropped += 1
         engine.logger.warning(
-            "a slow worker was dropped: more than outbound_max_bytes wait for it", metadata: ["worker": .string(worker.id.text)])
+            .slowWorkerDropped, "a slow worker was dropped: more than outbound_max_bytes wait for it",
+            metadata: ["worker": .string(worker.id.text)])
     }
 
     override package func messageTooLong(_ head: UnsafeRawBufferPointer, size: Int, isWhole: Bool) {

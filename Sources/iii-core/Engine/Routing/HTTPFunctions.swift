@@ -1,4 +1,5 @@
 import IIIProtocol
+import IIITelemetry
 import Logging
 
 /// Carries out what `HTTPFunctionTable` decides: the core's half of `iii-http-functions`
@@ -57,7 +58,7 @@ extension Engine {
             case .refused(let key, let worker, let invocation, let reason):
                 counters.registrationsRefused += 1
                 logger.warning(
-                    "an HTTP function was refused",
+                    .httpFunctionRefused, "an HTTP function was refused",
                     metadata: [
                         "function": .string(key.id), "worker": .string(worker.id.text), "reason": .string("\(reason)"),
                         "host": .string(Self.host(ofURL: invocation["url"]?.string ?? "")),
@@ -66,7 +67,7 @@ extension Engine {
             case .dropped(let key, let worker):
                 counters.registrationsRefused += 1
                 logger.warning(
-                    "HTTP functions module not loaded",
+                    .httpFunctionsMissing, "HTTP functions module not loaded",
                     metadata: [
                         "function": .string(key.id), "worker": .string(worker.id.text),
                         "cure": "add '- name: iii-http-functions' to the config",

@@ -42,7 +42,9 @@ package struct ControlCommands: Sendable {
             } catch {
                 lastError = error
             }
-            if let lastError, !waitReady || lastError.code != "no_engine" || MonotonicClock.now >= end { return report(lastError) }
+            if let lastError, !waitReady || lastError.code != FleetError.Code.noEngine.rawValue || MonotonicClock.now >= end {
+                return report(lastError)
+            }
             usleep(100_000)
         }
     }

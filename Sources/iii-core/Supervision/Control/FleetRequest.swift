@@ -62,17 +62,37 @@ package enum FleetRequest: Sendable, Equatable {
     }
 }
 
-/// Why a request failed; `exitCode` is what the command ends with (docs/reference/errors.md#exit-codes).
+/// Why a request to the fleet failed: `code` is what callers see (docs/reference/errors.md#fleet-codes), `exitCode` what the command ends
+/// with (docs/reference/errors.md#exit-codes).
 package struct FleetError: Error, Sendable, Equatable, CustomStringConvertible {
+    package enum Code: String, Sendable, CaseIterable {
+        case invalidRequest = "invalid_request"
+        case unknownChild = "unknown_child"
+        case failed
+        case timeout
+        case noEngine = "no_engine"
+    }
+
     package var code: String
     package var message: String
     package var exitCode: Int32
 
     package var description: String { message }
 
-    package static func invalid(_ message: String) -> FleetError { FleetError(code: "invalid_request", message: message, exitCode: 1) }
-    package static func unknown(_ message: String) -> FleetError { FleetError(code: "unknown_child", message: message, exitCode: 1) }
-    package static func failed(_ message: String) -> FleetError { FleetError(code: "failed", message: message, exitCode: 1) }
-    package static func timeout(_ message: String) -> FleetError { FleetError(code: "timeout", message: message, exitCode: 5) }
-    package static func noEngine(_ message: String) -> FleetError { FleetError(code: "no_engine", message: message, exitCode: 4) }
+    package static func invalid(_ message: String) -> FleetError { FleetError(.invalidRequest, message, .failed) }
+    package static func unknown(_ message: String) -> FleetError { FleetError(.unknownChild, message, .failed) }
+    package static func failed(_ message: String) -> FleetError { FleetError(.failed, message, .failed) }
+    package static func timeout(_ message: String) -> FleetError { FleetError(.timeout, message, .timedOut) }
+    package static func noEngine(_ message: String) -> FleetError { FleetError(.noEngine, message, .noEngine) }
+
+    private init(_ code: Code, _ message: String, _ status: ExitStatus) {
+        self.init(code: code.rawValue, message: message, exitCode: status.rawValue)
+    }
+
+    /// As it came from the engine.
+    package init(code: String, message: String, exitCode: Int32) {
+        self.code = code
+        self.message = message
+        self.exitCode = exitCode
+    }
 }

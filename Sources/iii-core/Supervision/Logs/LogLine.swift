@@ -16,8 +16,11 @@ package struct LogLine: Sendable, Equatable {
     /// Syslog priority that a built-in put before the line as `<N>`; nil when it gave none.
     package var priority: Int?
     package var text: String
+    /// What a WARN or ERROR line of the core's own is about; lines of children have theirs in their text.
+    package var code: DiagnosticCode?
 
-    package init(time: Int64, name: String, pid: Int32, stream: Stream, rawText: String) {
+    package init(time: Int64, name: String, pid: Int32, stream: Stream, rawText: String, code: DiagnosticCode? = nil) {
+        self.code = code
         self.time = time
         self.name = name
         self.pid = pid
@@ -51,6 +54,7 @@ package struct LogLine: Sendable, Equatable {
         }
         fields["pid"] = .integer(Int64(pid))
         fields["stream"] = .string(stream.rawValue)
+        if let code { fields["code"] = .string(code.rawValue) }
         let level = own?["level"]?.string.flatMap { LogFilter.level(named: $0)?.word } ?? level
         return [
             "timestamp": own?["timestamp"]?.string.map(JSONValue.string) ?? .string(LogTimestamp.rfc3339(time)), "level": .string(level),
@@ -90,7 +94,7 @@ package struct LogLine: Sendable, Equatable {
         let padded = name + String(repeating: " ", count: max(0, width - name.utf8.count))
         let mark = stream == .standardError && priority == nil ? "!" : "|"
         let word = priority.map { Self.words[min(max($0, 2), 7)] ?? "" } ?? ""
-        let text = LogText.singleLine(text, keepsColour: colour != nil)
+        let text = LogText.singleLine(text, keepsColour: colour != nil) + (code.map { " code=\($0.rawValue)" } ?? "")
         if isJournal { return "<\(priority ?? 6)>\(name) \(mark) \(text)" }
         let named = colour.map { "\u{1B}[\($0)m\(padded)\u{1B}[0m" } ?? padded
         return "\(LogTimestamp.console(time)) \(named) \(mark) \(word)\(text)"

@@ -1,4 +1,5 @@
 import IIIConfiguration
+import IIIProtocol
 import IIITelemetry
 
 /// Collects the lines of all children: to the console, to a ring per child, to whoever follows (docs/reference/log.md).
@@ -74,12 +75,24 @@ package final class LogMultiplexer {
         }
     }
 
-    /// A line of the core's own.
-    package func log(_ priority: Int, _ text: String) {
+    /// A line that the engine has written, with its code in it.
+    package func log(priority: Int, _ text: String) { write(priority, nil, text) }
+
+    /// A line of the supervisor: what is going on.
+    package func info(_ text: String) { write(6, nil, text) }
+
+    /// A line of the supervisor about something that a person should look at, found in docs/reference/log.md#codes by its `code`.
+    package func warning(_ code: DiagnosticCode, _ text: String) { write(4, code, text) }
+
+    /// A line of the supervisor about something that has failed, found in docs/reference/log.md#codes by its `code`.
+    package func error(_ code: DiagnosticCode, _ text: String) { write(3, code, text) }
+
+    private func write(_ priority: Int, _ code: DiagnosticCode?, _ text: String) {
         let now = LogTimestamp.nowNanoseconds()
         for part in text.split(separator: "\n", omittingEmptySubsequences: false) {
             publish(
-                LogLine(time: now, name: Self.coreName, pid: pid, stream: .standardError, rawText: "<\(priority)>\(part)"))
+                LogLine(
+                    time: now, name: Self.coreName, pid: pid, stream: .standardError, rawText: "<\(priority)>\(part)", code: code))
         }
     }
 

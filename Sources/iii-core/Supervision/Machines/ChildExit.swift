@@ -1,3 +1,5 @@
+import IIIProtocol
+
 /// How a process ended.
 package struct ChildExit: Sendable, Hashable, CustomStringConvertible {
     package var code: Int32
@@ -9,7 +11,7 @@ package struct ChildExit: Sendable, Hashable, CustomStringConvertible {
     package var isClean: Bool { !isSignal && code == 0 }
 
     /// `EX_CONFIG` and `EX_USAGE`: trying again without another configuration cannot help (docs/reference/supervisor.md#restarts).
-    package var isPermanentFailure: Bool { !isSignal && (code == 78 || code == 64) }
+    package var isPermanentFailure: Bool { !isSignal && ExitStatus(rawValue: code)?.isFinal == true }
 
     package var description: String {
         guard isSignal else { return "exit \(code)" }

@@ -1,4 +1,5 @@
 import IIIConfiguration
+import IIIProtocol
 
 /// Decides for the whole fleet: who may start, when the engine counts as ready, in which order everything stops.
 ///
@@ -107,7 +108,7 @@ package struct FleetMachine: Sendable {
         children[name] = child
         var result = effects.map { Effect.child(name, $0) }
         for case .gaveUp(let isCritical, let reason) in effects where isCritical {
-            result += shutDown(exitCode: 3, reason: "critical child \(name) gave up: \(reason)", now: now)
+            result += shutDown(exitCode: ExitStatus.criticalGivenUp.rawValue, reason: "critical child \(name) gave up: \(reason)", now: now)
         }
         return result + settle(now)
     }

@@ -53,9 +53,9 @@ extension SupervisorLoop {
             case .applied:
                 slot.specification = child
                 hooks.configurationChanged(child.name, child.entry.config ?? .null)
-                logs.log(6, "\(child.name): configuration applied without a restart")
+                logs.info("\(child.name): configuration applied without a restart")
             case .needsRestart(let reason):
-                logs.log(6, "\(child.name): restarting for its changed configuration: \(reason)")
+                logs.info("\(child.name): restarting for its changed configuration: \(reason)")
                 change(child, MonotonicClock.now)
             case .invalid(let reason):
                 keep(before)

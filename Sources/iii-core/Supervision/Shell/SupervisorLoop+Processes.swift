@@ -18,10 +18,10 @@ extension SupervisorLoop {
             slot.processes[generation] = running
             attach(running, to: slot)
             let isComplete = slot.isOnLastStep
-            logs.log(6, "\(child.name): pid \(process.pid)" + (slot.pipeline == nil ? "" : ", step \(slot.step + 1)"))
+            logs.info("\(child.name): pid \(process.pid)" + (slot.pipeline == nil ? "" : ", step \(slot.step + 1)"))
             handle(child.name, isComplete ? .spawned : .spawnedStep, of: generation)
         } catch {
-            logs.log(3, "\(child.name): \(error)")
+            logs.error(.startFailed, "\(child.name): \(error)")
             if child.isPrivileged { hooks.revokeToken(identity) }
             handle(child.name, .spawnFailed(error.description), of: generation)
         }
@@ -167,7 +167,7 @@ extension SupervisorLoop {
             slot.nextStep = slot.step + 1
             spawn(slot, generation: generation)
         } else {
-            logs.log(3, "\(name): Pipeline step failed, aborting pipeline (step \(slot.step + 1): \(status))")
+            logs.error(.childFailed, "\(name): Pipeline step failed, aborting pipeline (step \(slot.step + 1): \(status))")
             slot.nextStep = 0
             handle(name, .abandoned("step \(slot.step + 1) of the pipeline failed: \(status)", status), of: generation)
         }
@@ -194,7 +194,7 @@ extension SupervisorLoop {
     func addWatch(to slot: ChildSlot) {
         guard let pipeline = slot.pipeline, !pipeline.watch.isEmpty else { return }
         let watch = TreeWatch(pattern: WatchPattern(patterns: pipeline.watch, ignored: pipeline.ignored), base: nil)
-        for complaint in watch.complaints { logs.log(4, "\(slot.specification.name): \(complaint)") }
+        for complaint in watch.complaints { logs.warning(.watchIncomplete, "\(slot.specification.name): \(complaint)") }
         slot.watch = watch
         slot.watchTag = loop.add(watch.descriptor, .read) { [weak watch] _, _ in watch?.received(now: MonotonicClock.now) }
     }

@@ -10,14 +10,14 @@ extension SupervisorLoop {
             record(error: "the engine runs on the default configuration; there is no file to reload")
             return
         }
-        logs.log(6, "reload: \(cause)")
+        logs.info("reload: \(cause)")
         notifier.reloading()
         do {
             try apply(try readPlan(path))
             finishReload()
         } catch {
             let text = "\(error)"
-            logs.log(3, "reload: refused, the old configuration stays in force\n\(text.trimmingPrefix("Error: "))")
+            logs.error(.reloadRefused, "reload: refused, the old configuration stays in force\n\(text.trimmingPrefix("Error: "))")
             record(error: text)
             notifyReloaded()
         }
@@ -29,7 +29,7 @@ extension SupervisorLoop {
         let problems = reloading.problems.joined(separator: "\n")
         reloading.problems = []
         if !problems.isEmpty {
-            logs.log(3, "reload: refused by who would have to apply it, their old configuration stays in force\n\(problems)")
+            logs.error(.reloadRefused, "reload: refused by who would have to apply it, their old configuration stays in force\n\(problems)")
         }
         record(error: problems.isEmpty ? nil : problems)
         notifyReloaded()
@@ -50,7 +50,7 @@ extension SupervisorLoop {
 
     private func record(error: String?) {
         lastReload = (LogTimestamp.rfc3339(LogTimestamp.nowNanoseconds()), error)
-        if error == nil { logs.log(6, "reload: success") }
+        if error == nil { logs.info("reload: success") }
     }
 
     private func readPlan(_ path: String) throws(ConfigurationErrors) -> FleetPlan {
@@ -62,7 +62,7 @@ extension SupervisorLoop {
     /// Everything that can fail comes first; from the first change on nothing can.
     private func apply(_ new: FleetPlan) throws(SupervisorError) {
         let diff = ConfigurationDiff(from: plan.configuration, to: new.configuration)
-        logs.log(6, diff.summary)
+        logs.info(diff.summary)
         if diff.isEmpty {
             plan = new
             return
@@ -83,7 +83,9 @@ extension SupervisorLoop {
         }
         sockets.commit(prepared)
         plan = new
-        for warning in new.configuration.warnings { logs.log(4, "\(new.configuration.path ?? "configuration"): \(warning)") }
+        for warning in new.configuration.warnings {
+            logs.warning(.configurationSuspicious, "\(new.configuration.path ?? "configuration"): \(warning)")
+        }
         let now = MonotonicClock.now
         let wanted = Set(new.children.map(\.name))
         let restartsAll = managersDiffer && engineMoved(except: diff.changed, now)
@@ -102,13 +104,13 @@ extension SupervisorLoop {
     private func engineMoved(except changed: [String], _ now: Duration) -> Bool {
         let old = environment.engine
         guard let address = hooks.engineAddress(), address != old else { return false }
-        logs.log(6, "reload: workers connect to \(address.url) from now on")
+        logs.info("reload: workers connect to \(address.url) from now on")
         environment.engine = address
         enginePort = address.port
         do throws(SupervisorError) {
             try control?.move(to: ControlSocketPath.path(port: address.port, environment: options.environment))
         } catch {
-            logs.log(3, "reload: commands still reach this engine under its old port: \(error)")
+            logs.error(.controlSocketStale, "reload: commands still reach this engine under its old port: \(error)")
         }
         guard address.builtinURL == nil || address.builtinURL != old.builtinURL else { return false }
         for child in plan.children where child.isPrivileged && !changed.contains(child.name) {

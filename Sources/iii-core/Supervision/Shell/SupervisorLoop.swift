@@ -86,9 +86,11 @@ final class SupervisorLoop: @unchecked Sendable {
             loop.add(watch.descriptor, .read) { _, _ in watch.received(now: MonotonicClock.now) }
         }
         logs.setNames(plan.children.map(\.name))
-        for remark in plan.remarks { logs.log(6, remark) }
-        for name in plan.unavailable { logs.log(6, "\(name) is not part of this build; the engine runs without it") }
-        for warning in plan.configuration.warnings { logs.log(4, "\(plan.configuration.path ?? "configuration"): \(warning)") }
+        for remark in plan.remarks { logs.info(remark) }
+        for name in plan.unavailable { logs.info("\(name) is not part of this build; the engine runs without it") }
+        for warning in plan.configuration.warnings {
+            logs.warning(.configurationSuspicious, "\(plan.configuration.path ?? "configuration"): \(warning)")
+        }
         for child in plan.children { admit(child) }
         if options.adoptsOrphans { reapOrphans() }
         execute(fleet.start(now: MonotonicClock.now))
@@ -96,7 +98,7 @@ final class SupervisorLoop: @unchecked Sendable {
 
     private func end() -> Int32 {
         for work in reloading.waiting { work() }
-        logs.log(6, "iii-core stopped")
+        logs.info("iii-core stopped")
         if options.adoptsOrphans { sweepAll() }
         standIn.close()
         control?.shutDown()
@@ -203,7 +205,7 @@ final class SupervisorLoop: @unchecked Sendable {
                 completion()
             case .reconfigured(let child, let generation, let answer): reconfigured(child, generation: generation, answer)
             case .signal(let number): signalArrived(number)
-            case .log(let priority, let text): logs.log(priority, text)
+            case .log(let priority, let text): logs.log(priority: priority, text)
             case .list(let completion): completion(statuses())
             case .perform(let request, let completion): perform(request, completion)
             }
@@ -215,7 +217,7 @@ final class SupervisorLoop: @unchecked Sendable {
         switch signalPolicy.received(number, now: MonotonicClock.now) {
         case .drain where fleet.phase == .running: shutDown(reason: "received \(ChildExit.signalled(number))")
         case .drain, .kill:
-            logs.log(4, "second signal: killing what is left")
+            logs.warning(.stopForced, "second signal: killing what is left")
             killEverything()
             exitCode = 128 + number
         case .reload: reload(cause: "received SIGHUP")
@@ -225,13 +227,13 @@ final class SupervisorLoop: @unchecked Sendable {
     }
 
     func shutDown(reason: String) {
-        logs.log(6, "\(reason): draining, \(FleetMachine.shutdownBudget.components.seconds) s at most")
+        logs.info("\(reason): draining, \(FleetMachine.shutdownBudget.components.seconds) s at most")
         execute(fleet.shutDown(exitCode: 0, reason: reason, now: MonotonicClock.now))
     }
 
     private func dumpState() {
-        for status in statuses() { logs.log(6, "state \(status.json.text)") }
-        logs.log(6, "state dropped_log_lines=\(console?.dropped ?? 0) waiting_requests=\(waiters.count)")
+        for status in statuses() { logs.info("state \(status.json.text)") }
+        logs.info("state dropped_log_lines=\(console?.dropped ?? 0) waiting_requests=\(waiters.count)")
     }
 
     // MARK: Effects
@@ -276,22 +278,28 @@ final class SupervisorLoop: @unchecked Sendable {
             }
         case .terminate(let generation): signal(slot, generation: generation, SIGTERM)
         case .kill(let generation): signal(slot, generation: generation, SIGKILL)
-        case .handover(let text, let isFailure): logs.log(isFailure ? 3 : 6, "\(name): \(text)")
+        case .handover(let text, let isFailure):
+            isFailure ? logs.error(.handoverFailed, "\(name): \(text)") : logs.info("\(name): \(text)")
         case .entered(let state, let previous, let reason): entered(state, from: previous, reason: reason, slot)
-        case .intensityExceeded(let text): logs.log(3, "\(name): \(text)")
+        case .intensityExceeded(let text): logs.error(.childRestartsTooOften, "\(name): \(text)")
         case .gaveUp(let isCritical, let reason):
-            logs.log(3, "\(name) gave up: \(reason)" + (isCritical ? "; it is critical, so the engine stops" : ""))
+            logs.error(.childGivenUp, "\(name) gave up: \(reason)" + (isCritical ? "; it is critical, so the engine stops" : ""))
         }
     }
 
     private func entered(_ state: ChildMachine.State, from previous: ChildMachine.State, reason: String, _ slot: ChildSlot) {
         let name = slot.specification.name
-        let priority = state == .backoff || state == .degraded ? 4 : state == .failed ? 3 : 6
-        logs.log(priority, "\(name): \(previous.rawValue) → \(state.rawValue) (\(reason))")
+        let text = "\(name): \(previous.rawValue) → \(state.rawValue) (\(reason))"
+        switch state {
+        case .backoff: logs.warning(.childFailed, text)
+        case .degraded: logs.warning(.childUnresponsive, text)
+        case .failed: logs.error(.childFailed, text)
+        default: logs.info(text)
+        }
         if previous == .starting, state == .failed || (state == .backoff && fleet.children[name]?.restarts == 0) {
             let lines = logs.lastLines(of: name, count: 20)
-            if !lines.isEmpty { logs.log(4, "\(name): its last lines were") }
-            for line in lines { logs.log(4, "    \(line.text)") }
+            if !lines.isEmpty { logs.warning(.childFailed, "\(name): its last lines were") }
+            for line in lines { logs.warning(.childFailed, "    \(line.text)") }
         }
         if state == .stopped || state == .failed { sweep(name) }
         if isReady, fleet.phase == .running { notifier.status(statusLine) }
@@ -306,7 +314,7 @@ final class SupervisorLoop: @unchecked Sendable {
     private func reportReady() {
         isReady = true
         let elapsed = MonotonicClock.now - options.startedAt
-        logs.log(6, "iii-core ready in \(elapsed.wholeMilliseconds) ms")
+        logs.info("iii-core ready in \(elapsed.wholeMilliseconds) ms")
         notifier.ready(status: statusLine)
         hooks.becameReady()
     }
