@@ -4,9 +4,11 @@ public struct ChannelRef: Codable, Hashable, Sendable {
     /// From the holder's point of view.
     public enum Direction: String, Codable, Sendable { case read, write }
 
+    /// The id in `/ws/channels/{id}`.
     public let channelID: String
     /// Whoever knows it may open either end: never log it.
     public let accessKey: String
+    /// Which end of the channel it opens.
     public let direction: Direction
 
     private enum CodingKeys: String, CodingKey {
@@ -15,6 +17,7 @@ public struct ChannelRef: Codable, Hashable, Sendable {
         case direction
     }
 
+    /// A reference that was not found in a payload, e.g. in a test.
     public init(channelID: String, accessKey: String, direction: Direction) {
         self.channelID = channelID
         self.accessKey = accessKey
@@ -29,6 +32,7 @@ public struct ChannelRef: Codable, Hashable, Sendable {
         self.init(channelID: id, accessKey: key, direction: direction)
     }
 
+    /// As it stands in a payload.
     public var json: JSONValue {
         ["channel_id": .string(channelID), "access_key": .string(accessKey), "direction": .string(direction.rawValue)]
     }

@@ -5,6 +5,7 @@
 /// `init(_:)`, the only way from a text to an id, refuses what must not be reached by that detour. Ids that stand in a program's
 /// own source are literals.
 public struct FunctionID: Hashable, Sendable, ExpressibleByStringLiteral, CustomStringConvertible {
+    /// The id as it goes over the wire.
     public let text: String
     /// The quoted JSON literal.
     public let json: [UInt8]

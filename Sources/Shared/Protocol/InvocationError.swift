@@ -1,15 +1,20 @@
 /// The error body of a failed invocation (docs/reference/worker-protocol.md#messages): what a caller of any language receives.
 public struct InvocationError: Error, Sendable, Equatable, CustomStringConvertible {
+    /// Stable; those of the engine are in docs/reference/errors.md#wire-codes, handlers may have their own.
     public var code: String
+    /// One sentence for people.
     public var message: String
+    /// Of the handler that failed, where its SDK sends one.
     public var stacktrace: String?
 
+    /// An error with a code of your own.
     public init(code: String, message: String, stacktrace: String? = nil) {
         self.code = code
         self.message = message
         self.stacktrace = stacktrace
     }
 
+    /// An error with a code of the engine.
     public init(_ entry: ErrorCode, _ message: String) {
         self.init(code: entry.rawValue, message: message)
     }
@@ -20,6 +25,7 @@ public struct InvocationError: Error, Sendable, Equatable, CustomStringConvertib
         self.init(code: code, message: message, stacktrace: json["stacktrace"]?.string)
     }
 
+    /// As it stands in an `invocationresult`.
     public var json: JSONValue {
         var members: [String: JSONValue] = ["code": .string(code), "message": .string(message)]
         if let stacktrace { members["stacktrace"] = .string(stacktrace) }

@@ -15,6 +15,7 @@ public enum JSONValue: Sendable, Hashable {
 
 /// Why a text is not JSON, with the byte offset at which that was noticed.
 public struct JSONError: Error, Sendable, Hashable, CustomStringConvertible {
+    /// Where reading stopped, in bytes.
     public let offset: Int
     public var description: String { "invalid JSON at byte \(offset)" }
 }
@@ -31,6 +32,7 @@ extension JSONValue {
         self = builder.value()
     }
 
+    /// The same from bytes that are held.
     public init(parsing bytes: [UInt8]) throws(JSONError) {
         let result: Result<JSONValue, JSONError> = bytes.withUnsafeBytes { buffer in
             do throws(JSONError) { return .success(try JSONValue(parsing: buffer)) } catch { return .failure(error) }
@@ -38,27 +40,32 @@ extension JSONValue {
         self = try result.get()
     }
 
+    /// The same from text.
     public init(parsing text: String) throws(JSONError) {
         try self.init(parsing: Array(text.utf8))
     }
 
     // MARK: Reading
 
+    /// A member of an object; nil for an absent one and for what is no object.
     public subscript(key: String) -> JSONValue? {
         if case .object(let members) = self { return members[key] }
         return nil
     }
 
+    /// The text of a string; nil for any other value.
     public var string: String? {
         if case .string(let value) = self { return value }
         return nil
     }
 
+    /// nil for any other value.
     public var bool: Bool? {
         if case .bool(let value) = self { return value }
         return nil
     }
 
+    /// A number without a fraction, within Int64; nil for any other value.
     public var integer: Int64? {
         if case .integer(let value) = self { return value }
         return nil
@@ -73,16 +80,19 @@ extension JSONValue {
         }
     }
 
+    /// nil for any other value.
     public var array: [JSONValue]? {
         if case .array(let value) = self { return value }
         return nil
     }
 
+    /// nil for any other value.
     public var object: [String: JSONValue]? {
         if case .object(let value) = self { return value }
         return nil
     }
 
+    /// Whether it is JSON's `null`; an absent member is nil instead.
     public var isNull: Bool { self == .null }
 }
 
@@ -101,6 +111,7 @@ extension JSONValue: ExpressibleByNilLiteral, ExpressibleByBooleanLiteral, Expre
 
     /// `null` for nil, else the wrapped text: the form most listings want.
     public init(_ text: String?) { self = text.map(JSONValue.string) ?? .null }
+    /// A number.
     public init(_ value: Int) { self = .integer(Int64(value)) }
 }
 

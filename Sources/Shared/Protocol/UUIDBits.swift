@@ -3,9 +3,12 @@
 /// Read in every common form (hyphenated, 32 digits, `urn:uuid:`, braced; either case) and always
 /// written lower-case and hyphenated.
 public struct UUIDBits: Hashable, Sendable {
+    /// The first 64 bits in the order of the text.
     public var high: UInt64
+    /// The last 64 bits.
     public var low: UInt64
 
+    /// From its bits, which are taken as they are.
     @inlinable
     public init(high: UInt64, low: UInt64) {
         self.high = high
@@ -20,11 +23,13 @@ public struct UUIDBits: Hashable, Sendable {
             high: high & 0xFFFF_FFFF_FFFF_0FFF | 0x0000_0000_0000_4000, low: low & 0x3FFF_FFFF_FFFF_FFFF | 0x8000_0000_0000_0000)
     }
 
+    /// A random (version 4) UUID from the system's generator.
     public static func random() -> UUIDBits {
         var generator = SystemRandomNumberGenerator()
         return random(using: &generator)
     }
 
+    /// nil for text in none of the forms above.
     public init?(_ text: String) {
         var text = text
         guard let value = text.withUTF8({ UUIDBits(ascii: UnsafeRawBufferPointer($0)) }) else { return nil }
@@ -76,6 +81,7 @@ public struct UUIDBits: Hashable, Sendable {
         }
     }
 
+    /// Hyphenated and in lower case, 36 characters.
     public var text: String {
         String(unsafeUninitializedCapacity: Self.textLength) { buffer in
             if let address = buffer.baseAddress { write(to: address) }

@@ -1,10 +1,13 @@
 /// A `ws://host:port/path?query` address.
 public struct WebSocketURL: Sendable, Hashable, CustomStringConvertible {
+    /// A name or an address, IPv6 without brackets.
     public var host: String
+    /// 1 to 65535.
     public var port: Int
     /// Path and query, at least `/`.
     public var target: String
 
+    /// From parts that are taken as they are.
     public init(host: String, port: Int, target: String = "/") {
         self.host = host
         self.port = port
@@ -13,9 +16,11 @@ public struct WebSocketURL: Sendable, Hashable, CustomStringConvertible {
 
     /// Why a text is not an address we can dial, told to the person who wrote it.
     public struct Invalid: Error, Sendable, CustomStringConvertible {
+        /// What is wrong with the text, as one sentence.
         public let description: String
     }
 
+    /// From `ws://host[:port][/path]`, default port 80. Throws what is wrong with it.
     public init(_ text: String) throws(Invalid) {
         guard !text.hasPrefix("wss://") else {
             throw Invalid(description: "'\(text)': wss:// is not supported; terminate TLS in front of the engine and use ws://")

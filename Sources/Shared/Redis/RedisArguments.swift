@@ -15,15 +15,20 @@ public struct RedisArguments {
         add(UnsafeRawBufferPointer(start: word.utf8Start, count: word.utf8CodeUnitCount))
     }
 
+    /// A word as UTF-8.
     public mutating func add(_ text: String) {
         var text = text
         text.withUTF8 { add(UnsafeRawBufferPointer($0)) }
     }
 
+    /// A word of any bytes.
     public mutating func add(_ bytes: [UInt8]) { bytes.withUnsafeBytes { add($0) } }
+    /// A word of the buffer's readable bytes.
     public mutating func add(_ bytes: ByteBuffer) { bytes.withUnsafeReadableBytes { add($0) } }
+    /// A number in decimal.
     public mutating func add(_ number: Int) { add(String(number)) }
 
+    /// A word of any bytes, copied at once.
     public mutating func add(_ bytes: UnsafeRawBufferPointer) {
         count += 1
         // One access to the buffer for all of a word: its checks cost more than the bytes.

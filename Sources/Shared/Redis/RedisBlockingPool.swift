@@ -10,6 +10,7 @@ public final class RedisBlockingPool: @unchecked Sendable {
         let completion: RedisClient.Completion
     }
 
+    /// Where everything of it is called, completions too.
     public let eventLoop: any EventLoop
     private let settings: RedisSettings
     private let maximumConnections: Int
@@ -50,6 +51,7 @@ public final class RedisBlockingPool: @unchecked Sendable {
         lend(client, words, encode, completion)
     }
 
+    /// Ends all connections. What has no outcome fails.
     public func stop() {
         isStopped = true
         let error = RedisError(.notSent, "the Redis client is stopped")

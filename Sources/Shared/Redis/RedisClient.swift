@@ -9,12 +9,16 @@ import NIOCore
 ///
 /// Confined to `eventLoop` except where it says otherwise.
 public final class RedisClient: @unchecked Sendable {
+    /// The one outcome of a command, on the client's event loop.
     public typealias Completion = (Result<RedisValue, RedisError>) -> Void
 
+    /// Where everything of it is called, completions too.
     public let eventLoop: any EventLoop
+    /// As it was made with.
     public let settings: RedisSettings
     /// After every connection and every loss of one: what the server says of itself, or why it was lost.
     public var onStateChange: ((Result<RedisServerFacts, RedisError>) -> Void)?
+    /// Of the server of the present connection, or of the last one; nil before the first.
     public private(set) var facts: RedisServerFacts?
     /// Connections that were ready, counted.
     public private(set) var connections = 0
@@ -26,6 +30,7 @@ public final class RedisClient: @unchecked Sendable {
     private var isReading = false
     private var timer: Scheduled<Void>?
 
+    /// Connects to nothing yet: `start` does.
     public init(_ settings: RedisSettings, on eventLoop: any EventLoop) {
         self.settings = settings
         self.eventLoop = eventLoop
@@ -56,6 +61,7 @@ public final class RedisClient: @unchecked Sendable {
         dialer.stop()
     }
 
+    /// Whether commands go out at once; else they wait.
     public var isConnected: Bool { pipeline.isReady }
     /// Commands without an outcome, and the bytes of those that wait for a reply.
     public var pending: (commands: Int, bytes: Int) { (pipeline.count, pipeline.bytes) }

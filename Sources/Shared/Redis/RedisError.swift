@@ -1,5 +1,6 @@
 /// Why a Redis command did not succeed; above all, whether it may have had its effect.
 public struct RedisError: Error, Sendable, Equatable, CustomStringConvertible {
+    /// What went wrong, and with it whether the command had an effect.
     public enum Code: String, Sendable {
         /// It was never handed to a connection: no effect. Time, room or the client ended before Redis could be reached.
         case notSent = "not_sent"
@@ -21,10 +22,12 @@ public struct RedisError: Error, Sendable, Equatable, CustomStringConvertible {
         case invalid
     }
 
+    /// Stable, for programs.
     public let code: Code
     /// One sentence, without any of the data.
     public let message: String
 
+    /// `message` must hold none of the data.
     public init(_ code: Code, _ message: String) {
         self.code = code
         self.message = message

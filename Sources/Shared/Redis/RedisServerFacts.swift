@@ -1,15 +1,21 @@
 /// What a server says of itself (`INFO`), as far as it lets this user ask.
 public struct RedisServerFacts: Sendable, Equatable {
+    /// `redis_version`.
     public var version: String?
     /// `master` or `slave`.
     public var role: String?
+    /// Part of a Redis Cluster, which cannot be used.
     public var isCluster = false
+    /// `maxmemory` in bytes; 0 = no limit.
     public var maximumMemory: Int?
+    /// `maxmemory-policy`; only `noeviction` loses nothing.
     public var evictionPolicy: String?
     /// The append-only file is on.
     public var isAppendOnly: Bool?
+    /// Still reading its file: it takes no commands yet.
     public var isLoading = false
 
+    /// Nothing known.
     public init() {}
 
     init(info text: String) {

@@ -5,6 +5,7 @@ import NIOCore
 /// Redis keeps nothing for a subscriber that is away, and cuts one that does not keep up: after `subscribed(hadGap: true)` whatever was built
 /// from messages must be read anew. A silent connection is found out by a PING every 10 s. Confined to `eventLoop`.
 public final class RedisSubscriber: @unchecked Sendable {
+    /// What a subscriber hears, in order.
     public enum Event: Sendable {
         /// `pattern` is nil for a plain channel.
         case message(channel: String, pattern: String?, payload: [UInt8])
@@ -16,6 +17,7 @@ public final class RedisSubscriber: @unchecked Sendable {
         case refused(RedisError)
     }
 
+    /// Where everything of it is called, `onEvent` too.
     public let eventLoop: any EventLoop
     private let dialer: RedisDialer
     private let onEvent: (Event) -> Void
@@ -38,6 +40,7 @@ public final class RedisSubscriber: @unchecked Sendable {
         dialer = RedisDialer(settings, on: eventLoop)
     }
 
+    /// Connects, and again for ever until `stop`.
     public func start() {
         dialer.start(
             .init(
@@ -50,6 +53,7 @@ public final class RedisSubscriber: @unchecked Sendable {
                 }))
     }
 
+    /// Ends the connection; no event follows.
     public func stop() {
         heartbeat?.cancel()
         dialer.stop()
@@ -58,9 +62,12 @@ public final class RedisSubscriber: @unchecked Sendable {
     /// Answers false when there are too many.
     @discardableResult
     public func subscribe(channel: String) -> Bool { subscribe(.channel(channel)) }
+    /// The same for a pattern (`PSUBSCRIBE`).
     @discardableResult
     public func subscribe(pattern: String) -> Bool { subscribe(.pattern(pattern)) }
+    /// Messages that are on their way may still come.
     public func unsubscribe(channel: String) { unsubscribe(.channel(channel)) }
+    /// The same for a pattern.
     public func unsubscribe(pattern: String) { unsubscribe(.pattern(pattern)) }
 
     private func subscribe(_ topic: RedisSubscriptions.Topic) -> Bool {

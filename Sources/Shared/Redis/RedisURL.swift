@@ -1,15 +1,21 @@
 /// Where a Redis server is and who one is there: `redis://[user[:password]@]host[:port][/database]`, `rediss://` for TLS,
 /// `unix:///path[?db=N]` for a local socket.
 public struct RedisURL: Sendable, Equatable {
+    /// What is connected to.
     public enum Address: Sendable, Equatable {
         case host(String, port: Int)
         case unixSocket(String)
     }
 
+    /// Host and port (default 6379), or a local socket.
     public var address: Address
+    /// `rediss://`: the certificate is checked against host and authorities.
     public var isTLS = false
+    /// nil = the server's default user.
     public var user: String?
+    /// nil = no AUTH.
     public var password: String?
+    /// Selected at every connection; 0 to 1,000,000.
     public var database = 0
 
     /// Throws an error that names what is wrong, without the password.

@@ -9,6 +9,7 @@ public enum RedisValue: Sendable, Equatable {
     /// Inside an array only (EXEC): elsewhere an error fails the command.
     case error(String)
 
+    /// An integer, or bytes that are one in decimal; nil for anything else.
     public var int: Int? {
         switch self {
         case .integer(let value): value
@@ -17,6 +18,7 @@ public enum RedisValue: Sendable, Equatable {
         }
     }
 
+    /// A status, or bytes read as UTF-8; nil for anything else.
     public var text: String? {
         switch self {
         case .status(let text): text
@@ -25,7 +27,10 @@ public enum RedisValue: Sendable, Equatable {
         }
     }
 
+    /// nil for anything but bytes.
     public var bytes: [UInt8]? { if case .bytes(let bytes) = self { bytes } else { nil } }
+    /// nil for anything but an array.
     public var array: [RedisValue]? { if case .array(let values) = self { values } else { nil } }
+    /// Whether there is no such key, member or element.
     public var isNull: Bool { self == .null }
 }

@@ -10,24 +10,30 @@ public struct Bindings {
 
     init(_ statement: OpaquePointer) { self.statement = statement }
 
+    /// The next value: an integer.
     public mutating func int(_ value: Int) { int64(Int64(value)) }
 
+    /// The next value: an integer, or NULL.
     public mutating func int(_ value: Int?) {
         if let value { int64(Int64(value)) } else { null() }
     }
 
+    /// The next value: 1 or 0.
     public mutating func bool(_ value: Bool) { int64(value ? 1 : 0) }
 
+    /// The next value: an integer.
     public mutating func int64(_ value: Int64) {
         sum.add(value)
         note(sqlite3_bind_int64(statement, next(), value))
     }
 
+    /// The next value; NaN becomes NULL in SQLite.
     public mutating func double(_ value: Double) {
         sum.add(value)
         note(sqlite3_bind_double(statement, next(), value))
     }
 
+    /// The next value: a text.
     public mutating func text(_ value: String) {
         var value = value
         let position = next()
@@ -47,10 +53,12 @@ public struct Bindings {
         note(result)
     }
 
+    /// The next value: a text, or NULL.
     public mutating func text(_ value: String?) {
         if let value { text(value) } else { null() }
     }
 
+    /// The next value: bytes, copied.
     public mutating func bytes(_ value: UnsafeRawBufferPointer) {
         sum.add(blob: value)
         let position = next()
@@ -61,12 +69,15 @@ public struct Bindings {
             })
     }
 
+    /// The next value: bytes.
     public mutating func bytes(_ value: [UInt8]) { value.withUnsafeBytes { bytes($0) } }
 
+    /// The next value: bytes, or NULL.
     public mutating func bytes(_ value: [UInt8]?) {
         if let value { bytes(value) } else { null() }
     }
 
+    /// The next value: NULL.
     public mutating func null() {
         sum.addNull()
         note(sqlite3_bind_null(statement, next()))

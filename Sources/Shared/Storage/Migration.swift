@@ -5,8 +5,10 @@
 public struct Migration: Sendable {
     let apply: @Sendable (borrowing Transaction) throws -> Void
 
+    /// A step in code. What it throws ends the opening of the store with the version before in place.
     public init(_ apply: @escaping @Sendable (borrowing Transaction) throws -> Void) { self.apply = apply }
 
+    /// A step of SQL statements, separated by `;`.
     public init(sql: String) {
         apply = { try $0.execute(sql) }
     }

@@ -6,21 +6,30 @@ import CSQLite
 public struct Row: ~Copyable {
     let statement: OpaquePointer
 
+    /// Whether the value is NULL.
     public func isNull(_ column: Int) -> Bool { sqlite3_column_type(statement, Int32(column)) == SQLITE_NULL }
+    /// The value as an integer; 0 for NULL.
     public func int(_ column: Int) -> Int { Int(sqlite3_column_int64(statement, Int32(column))) }
+    /// The value as an integer; nil for NULL.
     public func optionalInt(_ column: Int) -> Int? { isNull(column) ? nil : int(column) }
+    /// Whether the value is another number than 0.
     public func bool(_ column: Int) -> Bool { int(column) != 0 }
+    /// The value as a floating-point number; 0 for NULL.
     public func double(_ column: Int) -> Double { sqlite3_column_double(statement, Int32(column)) }
 
+    /// The value as text; empty for NULL.
     public func text(_ column: Int) -> String {
         guard let start = sqlite3_column_text(statement, Int32(column)) else { return "" }
         let count = Int(sqlite3_column_bytes(statement, Int32(column)))
         return String(decoding: UnsafeBufferPointer(start: start, count: count), as: UTF8.self)
     }
 
+    /// The value as text; nil for NULL.
     public func optionalText(_ column: Int) -> String? { isNull(column) ? nil : text(column) }
 
+    /// A copy of the value's bytes; none for NULL.
     public func bytes(_ column: Int) -> [UInt8] { withBytes(column) { Array($0) } }
+    /// A copy of the value's bytes; nil for NULL.
     public func optionalBytes(_ column: Int) -> [UInt8]? { isNull(column) ? nil : bytes(column) }
 
     /// The bytes of a blob or text without a copy, for as long as `body` runs.

@@ -7,24 +7,30 @@ import CSQLite
 public struct RowChecksum: Sendable, Equatable {
     private var sum: UInt32 = .max
 
+    /// Of no values yet.
     public init() {}
 
     /// The checksum of what has been added.
     public var value: UInt32 { ~sum }
 
+    /// Goes on with an integer.
     public mutating func add(_ value: Int64) { add(tag: 1, word: UInt64(bitPattern: value)) }
+    /// Goes on with a floating-point number, by its bits.
     public mutating func add(_ value: Double) { add(tag: 2, word: value.bitPattern) }
 
+    /// Goes on with a text, by its length and UTF-8.
     public mutating func add(text bytes: UnsafeRawBufferPointer) {
         add(tag: 3, word: UInt64(bytes.count))
         update(bytes)
     }
 
+    /// Goes on with bytes, by their length and content.
     public mutating func add(blob bytes: UnsafeRawBufferPointer) {
         add(tag: 4, word: UInt64(bytes.count))
         update(bytes)
     }
 
+    /// Goes on with NULL.
     public mutating func addNull() { add(tag: 5, word: 0) }
 
     private mutating func add(tag: UInt8, word: UInt64) {

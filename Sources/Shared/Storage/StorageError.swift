@@ -5,6 +5,7 @@ import Glibc
 ///
 /// A caller can answer with it: `isRetryable` says whether the same request may succeed later without anybody's help in the code.
 public struct StorageError: Error, Sendable, Equatable, CustomStringConvertible {
+    /// What went wrong; stable, for programs.
     public enum Code: String, Sendable {
         /// The disk is full. Goes on by itself once there is room.
         case diskFull = "disk_full"
@@ -38,10 +39,12 @@ public struct StorageError: Error, Sendable, Equatable, CustomStringConvertible 
         case badStatement = "bad_statement"
     }
 
+    /// What went wrong.
     public let code: Code
     /// One sentence without any of the stored data in it.
     public let message: String
 
+    /// `message` must hold none of the stored data.
     public init(_ code: Code, _ message: String) {
         self.code = code
         self.message = message

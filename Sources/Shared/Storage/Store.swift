@@ -13,6 +13,7 @@ public final class Store: Sendable {
     package let files: StoreFiles
     /// The schema version the file had when it was opened; 0 for a new one.
     public let foundSchemaVersion: Int
+    /// Whether this `open` has made the file.
     public let isNew: Bool
     private let writer: Writer
     private let writerThread: StoreThread
@@ -136,6 +137,7 @@ public final class Store: Sendable {
 
     // MARK: State
 
+    /// How it is doing now. From any thread; looks at the files' sizes.
     public func status() -> StoreStatus {
         let (numbers, count, bytes) = writer.mailbox.withLock { ($0.numbers, $0.count, $0.bytes) }
         return StoreStatus(

@@ -12,6 +12,7 @@ public enum Durability: String, Sendable, CaseIterable {
 public struct StoreSettings: Sendable {
     /// The directory of the store, made if need be. Holds `store.db`, its log and `store.lock`.
     public var directory: String
+    /// What an answered write has survived. Default `full`.
     public var durability: Durability
     /// Largest size of the database in bytes; nil = as large as the disk. The log beside it has 64 MiB at the most as a rule.
     public var quota: Int?
@@ -26,6 +27,7 @@ public struct StoreSettings: Sendable {
     /// How long one read may take; a read that never ends would keep the log from being reused.
     public var readTimeout: Duration = .seconds(30)
 
+    /// The rest has the defaults that stand at each property.
     public init(directory: String, durability: Durability = .full, quota: Int? = nil) {
         self.directory = directory
         self.durability = durability

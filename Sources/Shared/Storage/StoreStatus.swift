@@ -1,6 +1,8 @@
 /// What a store has counted since it was opened.
 public struct StoreNumbers: Sendable, Equatable {
+    /// Transactions; each has one write or many.
     public internal(set) var commits = 0
+    /// Writes that have succeeded.
     public internal(set) var writes = 0
     /// Writes that were answered with an error.
     public internal(set) var failedWrites = 0
@@ -18,6 +20,7 @@ public struct StoreNumbers: Sendable, Equatable {
 
 /// How a store is doing.
 public struct StoreStatus: Sendable, Equatable {
+    /// What the check of the file's structure has found, or whether there is one.
     public enum Integrity: Sendable, Equatable {
         /// It was closed in order the last time, and is too large to be checked at every start; or it is new.
         case notNeeded
@@ -27,10 +30,16 @@ public struct StoreStatus: Sendable, Equatable {
         case damaged([String])
     }
 
+    /// What was counted since the store was opened.
     public var numbers: StoreNumbers
+    /// Writes that wait for their commit.
     public var pendingWrites: Int
+    /// Their cost in bytes, as whoever gave them has told it.
     public var pendingBytes: Int
+    /// Size of `store.db`.
     public var databaseBytes: Int
+    /// Size of `store.db-wal`.
     public var logBytes: Int
+    /// Of the structure; values are checked by their checksums when they are read.
     public var integrity: Integrity
 }

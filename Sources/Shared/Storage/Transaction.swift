@@ -41,6 +41,7 @@ public struct Transaction: ~Copyable {
 public struct Snapshot: ~Copyable {
     let connection: SQLiteConnection
 
+    /// Calls `body` with each row in order. What it throws ends the query and is thrown on; else `StorageError`.
     public func query(_ sql: SQL, _ bind: (inout Bindings) -> Void = { _ in }, _ body: (borrowing Row) throws -> Void) throws {
         try connection.query(sql, bind, body)
     }

@@ -5,6 +5,7 @@ import Synchronization
 /// Recording never waits and never fails: what does not fit is dropped, oldest first, and counted (`iii.telemetry.spans.dropped`).
 /// Whoever owns the link to the engine takes frames from here in batches: `TelemetrySender`, which a worker starts itself.
 public final class Telemetry: Sendable {
+    /// Most that is kept of what nobody has taken yet; beyond that the oldest is dropped and counted.
     public struct Limits: Sendable {
         /// Finished spans that may wait. Default 8,192.
         public var maximumSpans = 8_192
@@ -15,6 +16,7 @@ public final class Telemetry: Sendable {
         /// Series of one metric. Default 2,000.
         public var maximumSeries = 2_000
 
+        /// With the defaults that stand at each property.
         public init() {}
     }
 
@@ -26,6 +28,7 @@ public final class Telemetry: Sendable {
 
     /// What every frame says about its sender, e.g. `service.name`.
     public let resource: [(key: String, value: TelemetryValue)]
+    /// All instruments of the process.
     public let metrics: MetricStore
     private let limits: Limits
     private let state: Mutex<State>

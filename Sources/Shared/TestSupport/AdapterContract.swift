@@ -15,6 +15,7 @@ import IIIWorker
 public struct AdapterContract<Adapter>: Sendable {
     /// No config is known for an adapter.
     public struct Untried: Error, CustomStringConvertible {
+        /// What was broken, as one sentence.
         public let description: String
     }
 

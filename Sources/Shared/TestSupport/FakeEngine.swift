@@ -11,10 +11,12 @@ import NIOEmbedded
 public final class FakeEngine {
     /// The link under test; everything on it happens inside the calls of this object.
     public let link: WorkerLink
+    /// Runs, and its clock moves, when the test says so.
     public let eventLoop = EmbeddedEventLoop()
     private var channel: EmbeddedChannel?
     private var unread = ByteBuffer()
 
+    /// `name` is what the link calls itself.
     public init(name: String = "under-test") {
         var logger = Logger(label: name)
         logger.logLevel = .critical

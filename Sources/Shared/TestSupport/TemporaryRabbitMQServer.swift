@@ -5,7 +5,9 @@ import Glibc
 public final class TemporaryRabbitMQServer: @unchecked Sendable {
     private static let programs = "/usr/lib/rabbitmq/bin"
 
+    /// On 127.0.0.1.
     public let port: Int
+    /// Data and log; removed when the server is let go.
     public let directory: String
     private let environment: [String]
     /// Where Erlang nodes find each other; one of its own, because the machine's would outlive the test.
@@ -37,6 +39,7 @@ public final class TemporaryRabbitMQServer: @unchecked Sendable {
         TemporaryProcess.removeTree(directory)
     }
 
+    /// For clients.
     public var url: String { "amqp://guest:guest@127.0.0.1:\(port)" }
 
     /// Starts it (again), with the data it had, and waits until it takes connections.
@@ -55,5 +58,6 @@ public final class TemporaryRabbitMQServer: @unchecked Sendable {
 
     /// Stands still, connections and all, until `resume`.
     public func pause() { Glibc.kill(-process, SIGSTOP) }
+    /// After `pause`.
     public func resume() { Glibc.kill(-process, SIGCONT) }
 }

@@ -2,7 +2,9 @@ import Glibc
 
 /// A `redis-server` of one test, on a free port of 127.0.0.1 and in a directory of its own; both are gone with the object.
 public final class TemporaryRedisServer: @unchecked Sendable {
+    /// On 127.0.0.1.
     public let port: Int
+    /// Data and log; removed when the server is let go.
     public let directory: String
     private let arguments: [String]
     private var process: pid_t = 0
@@ -20,6 +22,7 @@ public final class TemporaryRedisServer: @unchecked Sendable {
         TemporaryProcess.removeTree(directory)
     }
 
+    /// For clients.
     public var url: String { "redis://127.0.0.1:\(port)" }
 
     /// Starts it (again), with the data it had, and waits until it takes connections.
@@ -40,5 +43,6 @@ public final class TemporaryRedisServer: @unchecked Sendable {
 
     /// Stands still, connections and all, until `resume`.
     public func pause() { Glibc.kill(process, SIGSTOP) }
+    /// After `pause`.
     public func resume() { Glibc.kill(process, SIGCONT) }
 }

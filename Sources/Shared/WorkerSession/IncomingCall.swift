@@ -9,6 +9,7 @@ public final class IncomingCall {
     public let payload: [UInt8]
     /// W3C trace context of the engine's call, if any.
     public let traceparent: String?
+    /// W3C `baggage` of the call, if any.
     public let baggage: String?
     /// The metadata sidecar as raw JSON, if any (docs/reference/worker-protocol.md#metadata-sidecar).
     public let metadata: [UInt8]?
@@ -63,6 +64,7 @@ public final class IncomingCall {
         }
     }
 
+    /// Answers with an error. Only the first answer counts.
     public func fail(_ error: InvocationError) {
         guard takeTurn() else { return }
         link.sendError(error, invocationID, function, generation: generation)

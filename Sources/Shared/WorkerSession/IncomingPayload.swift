@@ -6,6 +6,7 @@ public struct IncomingPayload: Sendable {
     public let bytes: [UInt8]
     /// W3C trace context of the engine's call, if any.
     public let traceparent: String?
+    /// W3C `baggage` of the call, if any.
     public let baggage: String?
     /// The metadata sidecar as raw JSON, if any.
     public let metadata: [UInt8]?

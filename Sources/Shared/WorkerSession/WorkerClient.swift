@@ -28,6 +28,7 @@ public final class WorkerClient: Sendable {
     /// The trace context of the call that the current task serves; calls made inside a handler carry it on.
     @TaskLocal static var trace: (traceparent: String?, baggage: String?) = (nil, nil)
 
+    /// As it was made with.
     public let options: WorkerOptions
     private let loop: any EventLoop
     private let link: WorkerLink
@@ -40,6 +41,7 @@ public final class WorkerClient: Sendable {
         self.init(options: try WorkerOptions(name: name))
     }
 
+    /// Connects to nothing yet: `run` or `connect` does.
     public init(options: WorkerOptions, logger: Logger = Logger(label: "iii-worker")) {
         self.options = options
         self.logger = logger
@@ -100,6 +102,7 @@ public final class WorkerClient: Sendable {
         }
     }
 
+    /// Calls of it that are running go on.
     public func unregisterFunction(_ id: String) { onLoop { $0.unregisterFunction(id) } }
 
     /// Offers a kind of event: see `TriggerProvider` for what is promised about the two closures. `accept` throws to refuse a trigger,
@@ -120,6 +123,7 @@ public final class WorkerClient: Sendable {
         return id
     }
 
+    /// Takes back a trigger of this worker.
     public func unregisterTrigger(_ id: String) { onLoop { $0.unregisterTrigger(id) } }
 
     // MARK: Calling

@@ -23,8 +23,11 @@ public final class WorkerLink: @unchecked Sendable {
         let handler: (IncomingCall) -> Void
     }
 
+    /// Where everything of it is called, handlers and callbacks too.
     public let eventLoop: any EventLoop
+    /// As it was made with.
     public let options: WorkerOptions
+    /// For what happens to the connection.
     public let logger: Logger
     /// The id the engine gave this connection; nil while disconnected.
     public private(set) var workerID: String?
@@ -62,6 +65,7 @@ public final class WorkerLink: @unchecked Sendable {
     private var idCount: UInt64 = 0
     let coalescer: WriteCoalescer
 
+    /// Connects to nothing yet: `start` does.
     public init(options: WorkerOptions, on eventLoop: any EventLoop, logger: Logger) {
         self.options = options
         self.eventLoop = eventLoop
@@ -71,6 +75,7 @@ public final class WorkerLink: @unchecked Sendable {
             first: .nanoseconds(options.reconnectDelay.nanoseconds), maximum: .nanoseconds(options.maximumReconnectDelay.nanoseconds))
     }
 
+    /// Whether messages go out at once. Else registrations wait for the connection, and calls as `WorkerOptions.maximumWaitingCalls` says.
     public var isConnected: Bool { connection?.phase == .open }
     /// The number of the current, or else the last, connection; the first is 1.
     public var session: Int { generation }
@@ -255,6 +260,7 @@ public final class WorkerLink: @unchecked Sendable {
         send(log.addFunction(id, description: description, requestFormat: nil, responseFormat: nil, metadata: nil))
     }
 
+    /// Calls of it that are running go on.
     public func unregisterFunction(_ id: String) {
         functions[id] = nil
         if let message = log.removeFunction(id) { send(message) }
@@ -320,6 +326,7 @@ public final class WorkerLink: @unchecked Sendable {
         return id
     }
 
+    /// Takes back a trigger of this link.
     public func unregisterTrigger(_ id: String) {
         if let message = log.removeTrigger(id) { send(message) }
     }

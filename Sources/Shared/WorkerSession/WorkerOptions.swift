@@ -16,6 +16,7 @@ public struct WorkerOptions: Sendable {
     public var connectTimeout = TimeAmount.seconds(10)
     /// First delay before a reconnect; it doubles up to `maximumReconnectDelay`, ± 30 %. Defaults 1 s and 30 s.
     public var reconnectDelay = TimeAmount.seconds(1)
+    /// The longest of these pauses.
     public var maximumReconnectDelay = TimeAmount.seconds(30)
     /// Limit of a call that names none. Default 30 s.
     public var callTimeout = TimeAmount.seconds(30)
@@ -23,12 +24,14 @@ public struct WorkerOptions: Sendable {
     public var maximumWaitingCalls = 1_000
     /// The engine is pinged after this much silence, and given up after `silenceTimeout`. Defaults 20 s and 60 s.
     public var pingInterval = TimeAmount.seconds(20)
+    /// An engine that sends nothing for so long is given up and connected to again.
     public var silenceTimeout = TimeAmount.seconds(60)
     /// Whether `WorkerClient.run` ends on SIGTERM and SIGINT. Off where somebody else watches signals. Default true.
     public var handlesSignals = true
     /// Whether `engine::workers::register` is sent after each connect. Built-ins say `core::builtin::hello` instead.
     public var reportsMetadata = true
 
+    /// The rest has the defaults that stand at each property.
     public init(url: WebSocketURL, name: String? = nil) {
         self.url = url
         self.name = name ?? environmentValue("III_WORKER_NAME") ?? "\(hostName()):\(getpid())"

@@ -4,8 +4,10 @@ import Synchronization
 public final class CounterInstrument: Sendable {
     private let count = Atomic<Int64>(0)
 
+    /// At 0.
     public init() {}
 
+    /// The count so far.
     public var value: Int64 { count.load(ordering: .relaxed) }
 
     /// Negative amounts are ignored: a counter only grows.
@@ -20,11 +22,15 @@ public final class GaugeInstrument: Sendable {
 
     public init() {}
 
+    /// What it says now.
     public var value: Double { Double(bitPattern: bits.load(ordering: .relaxed)) }
 
+    /// Says how it stands now. Any thread.
     public func set(_ value: Double) { bits.store(value.bitPattern, ordering: .relaxed) }
+    /// The same for a whole number.
     public func set(_ value: Int) { set(Double(value)) }
 
+    /// Changes it by `amount`, which may be negative. Any thread; nothing is lost between two of them.
     public func add(_ amount: Double) {
         var old = bits.load(ordering: .relaxed)
         while true {
@@ -48,9 +54,11 @@ public final class HistogramInstrument: Sendable {
         var sum = 0.0
     }
 
+    /// The upper limit of each range but the last, ascending.
     public let bounds: [Double]
     private let state: Mutex<State>
 
+    /// `bounds` must be ascending; a value counts in the first range whose bound it does not exceed.
     public init(bounds: [Double] = HistogramInstrument.secondsBounds) {
         self.bounds = bounds
         state = Mutex(State(counts: Array(repeating: 0, count: bounds.count + 1)))
@@ -66,6 +74,7 @@ public final class HistogramInstrument: Sendable {
         }
     }
 
+    /// The same in seconds.
     public func record(_ duration: Duration) {
         let (seconds, attoseconds) = duration.components
         record(Double(seconds) + Double(attoseconds) * 1e-18)

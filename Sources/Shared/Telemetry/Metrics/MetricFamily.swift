@@ -1,5 +1,6 @@
 /// One metric with all its series, as it is sent, received and shown: the form between instruments, frames and Prometheus text.
 public struct MetricFamily: Sendable, Equatable {
+    /// How the numbers of a metric are to be read.
     public enum Kind: Sendable, Equatable {
         /// Only grows, or begins again.
         case counter
@@ -9,27 +10,35 @@ public struct MetricFamily: Sendable, Equatable {
         case histogram
     }
 
+    /// One series of a metric: its labels, and what it stands at.
     public struct Point: Sendable, Equatable {
         /// Sorted by name.
         public var labels: [Label]
+        /// Of the kind that `kind` says.
         public var value: Value
 
+        /// `labels` sorted by name.
         public init(labels: [Label] = [], value: Value) {
             self.labels = labels
             self.value = value
         }
     }
 
+    /// What tells one series of a metric from another.
     public struct Label: Sendable, Hashable {
+        /// e.g. `function_id`.
         public var name: String
+        /// e.g. `orders::take`.
         public var value: String
 
+        /// Both as they are to be shown.
         public init(_ name: String, _ value: String) {
             self.name = name
             self.value = value
         }
     }
 
+    /// What a series stands at.
     public enum Value: Sendable, Equatable {
         case integer(Int64)
         case double(Double)
@@ -42,9 +51,12 @@ public struct MetricFamily: Sendable, Equatable {
     public var description: String
     /// UCUM, e.g. `s`, `By`; empty where there is none.
     public var unit: String
+    /// Of all its points.
     public var kind: Kind
+    /// One for each combination of labels.
     public var points: [Point]
 
+    /// The points' values must be of this kind.
     public init(name: String, description: String = "", unit: String = "", kind: Kind, points: [Point]) {
         self.name = name
         self.description = description

@@ -30,6 +30,7 @@ public final class MetricStore: Sendable {
     private let maximumSeries: Int
     private static let overflow = [MetricFamily.Label("otel_metric_overflow", "true")]
 
+    /// `maximumSeries`: combinations of labels of one metric; further ones share an overflow series.
     public init(maximumSeries: Int = 2_000) { self.maximumSeries = maximumSeries }
 
     /// The series of `name` with these labels; the same one for the same labels. A name that is in use for another kind of
@@ -40,6 +41,7 @@ public final class MetricStore: Sendable {
         return CounterInstrument()
     }
 
+    /// The gauge of these labels, the same object each time. Keep it: looking it up takes a lock.
     public func gauge(_ name: String, labels: [(String, String)] = [], description: String = "", unit: String = "") -> GaugeInstrument {
         let made = instrument(name, labels, .gauge, description, unit) { .gauge(GaugeInstrument()) }
         if case .gauge(let gauge) = made { return gauge }

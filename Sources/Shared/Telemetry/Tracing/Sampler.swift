@@ -5,6 +5,7 @@ public struct Sampler: Sendable, Equatable {
     /// Whether a caller's decision is followed. Default true.
     public var isParentBased: Bool
 
+    /// `ratio`: share of the traces that begin here, 0 to 1.
     public init(ratio: Double = 1, isParentBased: Bool = true) {
         self.ratio = ratio
         self.isParentBased = isParentBased

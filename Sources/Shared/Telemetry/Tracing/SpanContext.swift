@@ -4,12 +4,14 @@ import IIIProtocol
 public struct SpanContext: Sendable, Hashable {
     /// The two halves of the trace's 16 bytes; never both zero.
     public let traceHigh: UInt64
+    /// The last 64 bits of the trace id.
     public let traceLow: UInt64
     /// Never zero.
     public let spanID: UInt64
     /// Whether whoever began the trace wants it recorded.
     public let isSampled: Bool
 
+    /// From its parts; a trace id or span id of 0 is not valid and is not checked here.
     public init(traceHigh: UInt64, traceLow: UInt64, spanID: UInt64, isSampled: Bool) {
         self.traceHigh = traceHigh
         self.traceLow = traceLow

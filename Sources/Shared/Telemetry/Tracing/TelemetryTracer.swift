@@ -58,6 +58,7 @@ public final class TelemetrySpan: Span {
         var attributes = SpanAttributes()
     }
 
+    /// What calls made within the span carry on.
     public let context: InstrumentationContext
     private let telemetry: Telemetry
     private let state: Mutex<State>

@@ -11,6 +11,7 @@ public enum TelemetryValue: Sendable, Hashable, ExpressibleByStringInterpolation
     public init(integerLiteral value: Int64) { self = .integer(value) }
     public init(floatLiteral value: Double) { self = .double(value) }
     public init(booleanLiteral value: Bool) { self = .bool(value) }
+    /// A number.
     public init(_ value: Int) { self = .integer(Int64(value)) }
 
     /// Roughly what it costs to keep, in bytes.

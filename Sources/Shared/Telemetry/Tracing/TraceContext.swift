@@ -9,20 +9,25 @@ public struct TraceContext: Sendable, Hashable {
     /// W3C baggage, as received.
     public var baggage: String?
 
+    /// Neither span nor baggage.
     public static let none = TraceContext()
     /// Longest baggage that is passed on, in bytes and in members.
     public static let maximumBaggageBytes = 8192
+    /// Most members of baggage that are passed on.
     public static let maximumBaggageMembers = 64
 
+    /// From parts; `baggage` is taken as it is.
     public init(span: SpanContext? = nil, baggage: String? = nil) {
         self.span = span
         self.baggage = baggage.flatMap { Self.isAcceptable($0) ? $0 : nil }
     }
 
+    /// From headers or members of a message, checked as said above.
     public init(traceparent: String?, baggage: String?) {
         self.init(span: traceparent.flatMap { SpanContext(traceparent: $0) }, baggage: baggage)
     }
 
+    /// As it goes into a header or a message; nil without a span.
     public var traceparent: String? { span?.traceparent }
 
     private static func isAcceptable(_ baggage: String) -> Bool {

@@ -18,9 +18,13 @@ public struct TraceSpan: Sendable {
     /// Whether it is worth computing attributes.
     public var isRecording: Bool { record != nil }
 
+    /// Sets an attribute. Not evaluated when the span is not recorded.
     public mutating func set(_ key: String, _ value: @autoclosure () -> TelemetryValue) { record?.set(key, value()) }
+    /// Another name, known only now.
     public mutating func rename(_ name: @autoclosure () -> String) { if record != nil { record?.name = name() } }
+    /// Another span that it goes back to; nil does nothing.
     public mutating func link(_ span: SpanContext?) { if let span { record?.addLink(span) } }
+    /// Something that happened now.
     public mutating func event(_ name: String, _ attributes: @autoclosure () -> [(key: String, value: TelemetryValue)] = []) {
         record?.addEvent(name, nanoseconds: LogTimestamp.nowNanosecondsUnsigned(), attributes: attributes())
     }

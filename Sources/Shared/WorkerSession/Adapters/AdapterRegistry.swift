@@ -22,6 +22,7 @@ public struct AdapterRegistry<Adapter>: Sendable {
     public private(set) var declarations: [AdapterDeclaration] = []
     private var openers: [String: Open] = [:]
 
+    /// `purpose` says in errors what the adapters are for.
     public init(_ purpose: String) { self.purpose = purpose }
 
     /// Adds an adapter. A name that is registered already is replaced, in its place.

@@ -4,17 +4,21 @@ import NIOCore
 public struct CallLimits: Sendable, Equatable {
     /// Unanswered calls of one function, and bytes of their payloads. Defaults 256 and 4 MiB.
     public var perTarget = 256
+    /// Bytes of the payloads of those. Default 4 MiB.
     public var bytesPerTarget = 4 << 20
     /// Unanswered calls of all functions, and bytes of their payloads. Defaults 4 096 and 32 MiB.
     ///
     /// The bytes are also what a worker that stops reading can be owed at most, so they have to stay far below the engine's
     /// `outbound_max_bytes` (default 128 MiB), beyond which it is dropped.
     public var total = 4_096
+    /// Bytes of the payloads of those. Default 32 MiB.
     public var bytesInTotal = 32 << 20
     /// Calls that wait for one of the above, and bytes of their payloads; further ones fail. Defaults 16 384 and 64 MiB.
     public var waiting = 16_384
+    /// Bytes of the payloads of those. Default 64 MiB.
     public var waitingBytes = 64 << 20
 
+    /// With the defaults that stand at each property.
     public init() {}
 }
 

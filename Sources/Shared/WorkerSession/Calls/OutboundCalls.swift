@@ -45,6 +45,7 @@ public final class OutboundCalls: @unchecked Sendable {
     private var due = CircularBuffer<Fire>()
     private var isStarting = false
 
+    /// All calls of one set of limits go through one of these.
     public init(link: WorkerLink, limits: CallLimits = CallLimits()) {
         self.link = link
         limiter = CallLimiter(limits: limits)
@@ -52,6 +53,7 @@ public final class OutboundCalls: @unchecked Sendable {
 
     /// Calls under way, and calls that wait for their turn.
     public var running: Int { limiter.running }
+    /// Calls that wait for others to end.
     public var waiting: Int { limiter.waiting }
 
     /// Asks `condition`, if there is one, then calls `target`; both get `payload`, one JSON value.

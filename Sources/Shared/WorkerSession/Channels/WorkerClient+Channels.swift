@@ -35,6 +35,7 @@ public enum ChannelMessage: Sendable, Hashable {
 
 /// Why a channel ended early.
 public struct ChannelBroken: Error, Sendable, CustomStringConvertible {
+    /// What happened, as one sentence.
     public let description: String
 }
 
@@ -95,6 +96,7 @@ public final class ChannelWriter: Sendable {
         try await promise.futureResult.get()
     }
 
+    /// The same for a binary message.
     public func write(_ bytes: [UInt8]) async throws { try await write(.binary(bytes)) }
 
     /// All is written: the reader gets the rest and then the end.
@@ -106,6 +108,7 @@ public final class ChannelWriter: Sendable {
 
 /// The reading end of a channel, as a sequence of its messages. Iterate once. It throws `ChannelBroken` when the writer was lost.
 public struct ChannelReader: AsyncSequence, Sendable {
+    /// One message of the channel.
     public typealias Element = ChannelMessage
     fileprivate typealias Producer = NIOThrowingAsyncSequenceProducer<
         ChannelMessage, any Error, NIOAsyncSequenceProducerBackPressureStrategies.HighLowWatermark, Flow

@@ -90,19 +90,25 @@ public enum Reconfiguration: Sendable, Equatable {
 
 /// A configuration that cannot be used; says which key and what to write instead.
 public struct ConfigurationError: Error, Sendable, CustomStringConvertible {
+    /// What is wrong, naming key and cure.
     public let description: String
+    /// One sentence that names the key and the cure.
     public init(_ description: String) { self.description = description }
 }
 
 /// What a core worker is given to work with. Confined to `eventLoop`, except where it says otherwise.
 public struct CoreWorkerContext {
+    /// The connection to the engine.
     public let link: WorkerLink
+    /// Where everything of the worker is called.
     public let eventLoop: any EventLoop
     /// The config entry this process runs for, e.g. `iii-http` or `iii-http#1`.
     public let name: String
     /// The engine at the time of the start; see `sessionEstablished` for later ones.
     public let instanceID: String
+    /// Empty until the first hello.
     public let channelKey: [UInt8]
+    /// Named after the entry.
     public let logger: Logger
     /// The way to call functions that triggers and messages name: counted, limited, and waited for by the drain.
     public let calls: OutboundCalls
@@ -157,6 +163,7 @@ public final class CoreWorkerTimer {
         task = eventLoop.scheduleRepeatedTask(initialDelay: interval, delay: interval) { _ in bound.value() }
     }
 
+    /// It does not run any more, unless it already has.
     public func cancel() { task.cancel() }
 
     deinit { task.cancel() }

@@ -9,5 +9,6 @@ public actor WorkerLoop {
     private nonisolated let executor: any SerialExecutor
     public nonisolated var unownedExecutor: UnownedSerialExecutor { executor.asUnownedSerialExecutor() }
 
+    /// The actor whose executor is this event loop.
     public init(_ eventLoop: any EventLoop) { executor = eventLoop.executor }
 }

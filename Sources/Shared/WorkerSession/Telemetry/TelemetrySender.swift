@@ -26,6 +26,7 @@ public final class TelemetrySender {
     private var owesMetrics = true
     private let process = ProcessGauges()
 
+    /// Sends what `telemetry` collects over `link`, from the first connect on.
     public init(telemetry: Telemetry, link: WorkerLink) {
         self.telemetry = telemetry
         self.link = link

@@ -9,6 +9,7 @@ public struct TriggerTypeDeclaration: Sendable {
     /// JSON Schema of the payload delivered to functions.
     public var callRequestFormat: JSONValue?
 
+    /// The formats are JSON Schemas: of a trigger's `config`, and of what a fired function gets.
     public init(id: String, description: String, triggerRequestFormat: JSONValue? = nil, callRequestFormat: JSONValue? = nil) {
         self.id = id
         self.description = description
@@ -19,11 +20,16 @@ public struct TriggerTypeDeclaration: Sendable {
 
 /// A trigger of a type this worker provides, as the engine announced it. Equal bindings are the same registration said twice.
 public struct TriggerBinding: Sendable, Hashable {
+    /// As its registrant gave it, or the engine made it.
     public let id: String
+    /// The trigger type it is of.
     public let triggerType: String
+    /// What it calls.
     public let target: TriggerTarget
+    /// As its registrant gave it; `null` where there was none.
     public let config: JSONValue
 
+    /// One that did not come from the engine: restored from a store, or made by a test.
     public init(id: String, triggerType: String, target: TriggerTarget, config: JSONValue) {
         self.id = id
         self.triggerType = triggerType

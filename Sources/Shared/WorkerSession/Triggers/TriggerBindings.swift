@@ -9,6 +9,7 @@ public struct TriggerLimits: Sendable {
     /// Changes of one trigger that may wait for one being decided; further ones are refused. Default 32.
     public var waitingChanges = 32
 
+    /// With the defaults that stand at each property.
     public init() {}
 }
 

@@ -23,6 +23,7 @@ protocol TriggerTypeProvider: AnyObject {
 ///
 /// Made on, and confined to, the link's event loop.
 public final class TriggerProvider<Value>: TriggerTypeProvider {
+    /// What it provides.
     public let type: TriggerTypeDeclaration
     private let link: WorkerLink
     private let sweepDelay: TimeAmount
@@ -186,6 +187,7 @@ public final class TriggerProvider<Value>: TriggerTypeProvider {
 
 /// A trigger that a provider has to decide about, once, on the event loop. Let go without a decision it is refused.
 public final class TriggerRegistration<Value> {
+    /// What is asked for.
     public let binding: TriggerBinding
     /// What is in force under the same id: this is a change of it. It stays in force unless the change is accepted.
     public let current: Value?
@@ -205,6 +207,7 @@ public final class TriggerRegistration<Value> {
     /// Not taken; the registrant is told why.
     public func refuse(_ error: InvocationError) { decide(.failure(error)) }
 
+    /// Accepts with what the binding becomes, or refuses with the reason. Only the first decision counts.
     public func decide(_ decision: Result<Value, InvocationError>) {
         guard !isDecided else { return }
         isDecided = true
@@ -222,8 +225,11 @@ public final class TriggerRegistration<Value> {
 
 /// A binding that ends. Let go of, it has ended.
 public final class TriggerRelease<Value> {
+    /// What was in force.
     public let binding: TriggerBinding
+    /// What it had become.
     public let value: Value
+    /// Why it ends.
     public let reason: UnregistrationReason
     private let ticket: Int
     private let provider: NIOLoopBound<TriggerProvider<Value>>

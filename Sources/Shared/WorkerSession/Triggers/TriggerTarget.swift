@@ -5,6 +5,7 @@ import IIIProtocol
 /// Somebody else chose the id, and whoever fires it does so with its own privileges. So there is no target with an id that
 /// `FunctionID` refuses (`core::*`, `builtin::*` …): making one throws.
 public struct TriggerTarget: Sendable, Hashable {
+    /// The function that is called.
     public let functionID: FunctionID
     /// Where the id is looked up; nil means `default`.
     public let namespace: String?
@@ -34,8 +35,10 @@ public struct TriggerTarget: Sendable, Hashable {
 /// It gets the same payload. Only JSON `false` skips the call; an error, or a function that does not exist, means that the call
 /// is not made and is logged; every other answer lets it through.
 public struct TriggerCondition: Sendable, Hashable {
+    /// What a condition's answer means for the event.
     public enum Verdict: Sendable, Equatable { case run, skip, failed(InvocationError) }
 
+    /// The function that is asked.
     public let functionID: FunctionID
 
     /// The condition a trigger's config names; nil when it names none. Throws `trigger_registration_failed` for what is not an id,
