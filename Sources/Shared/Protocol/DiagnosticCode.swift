@@ -26,6 +26,8 @@ public enum DiagnosticCode: String, Sendable, CaseIterable {
     case triggerRefused = "trigger_refused"
     case functionMissing = "function_missing"
     case conditionFailed = "condition_failed"
+    case triggerNeverFires = "trigger_never_fires"
+    case deliveryFailed = "delivery_failed"
     case routeUnreachable = "route_unreachable"
     case methodUnsupported = "method_unsupported"
 

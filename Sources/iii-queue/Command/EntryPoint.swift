@@ -36,7 +36,8 @@ struct EntryPoint: ParsableCommand {
             let ownName = getenv("III_ENTRY_NAME") == nil ? PubSub.entryName : nil
             throw ExitCode(CoreWorkerProcess.run(PubSub.self, engineURL: engine, name: name ?? ownName))
         default:
-            Logger(label: "iii-queue").error("iii-queue cannot be '\(role)' in this build: it can be '\(PubSub.role)'")
+            Logger(label: "iii-queue").error(
+                .configurationInvalid, "iii-queue cannot be '\(role)' in this build: it can be '\(PubSub.role)'")
             throw ExitCode(CoreWorkerProcess.configurationExitCode)
         }
     }

@@ -1,6 +1,7 @@
 import CoreMetrics
 import IIIProtocol
 import IIISettings
+import IIITelemetry
 import IIIWorker
 import Logging
 import NIOCore
@@ -90,7 +91,7 @@ public final class PubSub: CoreWorker {
         if let former = current ?? nil, former != topic { perform(subscriptions.remove(binding.id, from: former)) }
         guard let topic else {
             context.logger.warning(
-                "a subscription without a topic never fires",
+                .triggerNeverFires, "a subscription without a topic never fires",
                 metadata: ["trigger": "\(binding.id)", "function_id": "\(binding.target.functionID)"])
             return nil
         }
@@ -138,7 +139,7 @@ public final class PubSub: CoreWorker {
     /// Nobody waits for the outcome of a delivery, so it is said here; never what was in the message.
     private func notDelivered(_ topic: String, _ subscription: Subscriptions.Subscription, _ error: InvocationError) {
         context.logger.warning(
-            "a message was not delivered",
+            .deliveryFailed, "a message was not delivered",
             metadata: [
                 "topic": "\(topic.prefix(200))", "function_id": "\(subscription.target.functionID)", "error": "\(error.code)",
             ])
