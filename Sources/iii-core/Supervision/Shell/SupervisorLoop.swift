@@ -299,7 +299,7 @@ final class SupervisorLoop: @unchecked Sendable {
         if previous == .starting, state == .failed || (state == .backoff && fleet.children[name]?.restarts == 0) {
             let lines = logs.lastLines(of: name, count: 20)
             if !lines.isEmpty { logs.warning(.childFailed, "\(name): its last lines were") }
-            for line in lines { logs.warning(.childFailed, "    \(line.text)") }
+            for line in lines { logs.info("    \(line.text)") }
         }
         if state == .stopped || state == .failed { sweep(name) }
         if isReady, fleet.phase == .running { notifier.status(statusLine) }
