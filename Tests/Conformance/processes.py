@@ -15,7 +15,7 @@ import requests
 import yaml
 from websockets.exceptions import ConnectionClosed
 
-from wire import BIN, Fleet, Wire, alive, wait_for
+from wire import BIN, Fleet, Wire, alive, free_port, wait_for
 
 
 def run_core(*args, cwd, env=None, timeout: float = 30, **options) -> subprocess.CompletedProcess:
@@ -221,3 +221,30 @@ def running(directory: pathlib.Path, **options):
             yield it
         finally:
             it.stop()
+
+
+# Every entry that an executable of ours serves → that executable; what this build has not yet is left out.
+BUILT_INS = {
+    "iii-http-functions": "iii-http",
+    "iii-observability": "iii-observability",
+    "iii-queue": "iii-queue",
+    "iii-cron": "iii-cron",
+    "iii-stream": "iii-stream",
+    "iii-state": "iii-stream",
+    "iii-pubsub": "iii-queue",
+}
+
+
+@contextlib.contextmanager
+def everything(directory: pathlib.Path, example: bool = True, **options):
+    """A fleet with all built-ins of this build, and the example worker.
+
+    An executable that does not know one of its roles yet leaves that entry `failed`: whoever asks for what it would serve finds out.
+    """
+    config = {"iii-stream": {"host": "127.0.0.1", "port": free_port()}}
+    workers = [{"name": name, "config": config.get(name, {})} for name, executable in BUILT_INS.items() if (BIN / executable).is_file()]
+    if example:
+        workers.append({"name": "iii-exec", "config": {"exec": [str(BIN / "hello-worker")]}})
+    with answering(directory, http={}, workers=workers, **options) as it:
+        wait_for(lambda: {row["state"] for row in it.rows().values()} <= {"ready", "failed"}, "every entry is ready, or has given up")
+        yield it

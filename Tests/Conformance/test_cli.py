@@ -323,6 +323,8 @@ def test_logs_show_the_last_lines_of_all_or_some(tmp_path):
         everything = fleet.cli("logs", "-n", "1000").stdout
         assert "API listening" in everything and "line 1\n" in everything and "iii-core ready" in everything
         assert "line 1\n" not in fleet.cli("logs", "iii-http", "-n", "1000").stdout
+        assert "line 50" in fleet.cli("logs", "iii-exec", "--since", "10m").stdout
+        assert fleet.cli("logs", "iii-exec", "--since", "0s").stdout == ""
         rows = [json.loads(line) for line in fleet.cli("logs", "iii-exec", "-n", "2", "--json").stdout.splitlines() if line]
         assert [(row["target"], row["fields"]["stream"], row["fields"]["message"]) for row in rows] == [("iii-exec", "stdout", "line 49"), ("iii-exec", "stdout", "line 50")]
 

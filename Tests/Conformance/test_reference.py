@@ -1,47 +1,22 @@
 """docs/reference has a section for every function and trigger type of a running fleet with all built-ins, and for nothing else."""
 
-import json
 import re
 
 import pytest
-from wire import BIN, ROOT, Fleet, Wire, free_port, wait_for
+from processes import everything
+from wire import ROOT, Wire
 
 SECRET = "0123456789abcdef" * 4
-# Every entry that an executable of ours serves → that executable; what this build has not yet is left out.
-ENTRIES = {
-    "iii-http-functions": "iii-http",
-    "iii-observability": "iii-observability",
-    "iii-queue": "iii-queue",
-    "iii-cron": "iii-cron",
-    "iii-stream": "iii-stream",
-    "iii-state": "iii-stream",
-    "iii-pubsub": "iii-queue",
-}
-
-
 @pytest.fixture(scope="module")
 def privileged(tmp_path_factory):
     """A connection that sees the private functions too."""
     directory = tmp_path_factory.mktemp("reference")
     (directory / "secret").write_text(SECRET + "\n")
     (directory / "secret").chmod(0o600)
-    config = {"iii-stream": {"host": "127.0.0.1", "port": free_port()}}
-    workers = [{"name": name, "config": config.get(name, {})} for name, executable in ENTRIES.items() if (BIN / executable).is_file()]
-    fleet = Fleet(directory, http={}, workers=workers, env={"III_BUILTIN_TOKEN_FILE": str(directory / "secret")}).spawn()
-    try:
-        # A role that its executable does not have in this build fails, and whatever is written about it then.
-        wait_for(lambda: {row["state"] for row in states(fleet)} <= {"ready", "failed"}, "the fleet")
+    with everything(directory, example=False, env={"III_BUILTIN_TOKEN_FILE": str(directory / "secret")}) as fleet:
         wire = Wire(fleet.port, additional_headers={"x-iii-builtin-token": SECRET, "x-iii-builtin-name": "reference"}).hello()
         yield wire
         wire.close()
-    finally:
-        fleet.stop()
-        fleet.kill()
-
-
-def states(fleet) -> list[dict]:
-    done = fleet.cli("ps", "--json", check=False)
-    return list(json.loads(done.stdout)["children"]) if done.returncode == 0 else [{"state": "absent"}]
 
 
 def documented() -> dict[str, str]:
