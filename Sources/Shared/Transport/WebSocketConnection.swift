@@ -103,6 +103,7 @@ open class WebSocketConnection: ChannelInboundHandler, RemovableChannelHandler {
     /// A message over the limits has begun; the connection ends with 1009 after this. `head` is what has come of it, `size` its
     /// length if that is known (`isWhole`), else what was counted so far.
     open func messageTooLong(_ head: UnsafeRawBufferPointer, size: Int, isWhole: Bool) {}
+    /// An answer to a ping of ours.
     open func pongReceived() {}
     /// A ping, which is answered by itself.
     open func pingReceived() {}

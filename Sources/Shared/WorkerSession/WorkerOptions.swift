@@ -9,6 +9,7 @@ public struct WorkerOptions: Sendable {
     public var url: WebSocketURL
     /// Shown in listings. Default: `$III_WORKER_NAME`, else `hostname:pid`.
     public var name: String
+    /// One sentence for listings.
     public var description: String?
     /// Extra headers of the upgrade request, e.g. `Authorization` for listeners with access rules.
     public var headers: [(String, String)] = []

@@ -20,6 +20,7 @@ public final class CounterInstrument: Sendable {
 public final class GaugeInstrument: Sendable {
     private let bits = Atomic<UInt64>(0)
 
+    /// At 0.
     public init() {}
 
     /// What it says now.

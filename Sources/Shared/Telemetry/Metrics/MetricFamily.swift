@@ -48,6 +48,7 @@ public struct MetricFamily: Sendable, Equatable {
 
     /// As OpenTelemetry writes it, e.g. `iii.queue.depth`.
     public var name: String
+    /// One sentence for people; empty where there is none.
     public var description: String
     /// UCUM, e.g. `s`, `By`; empty where there is none.
     public var unit: String

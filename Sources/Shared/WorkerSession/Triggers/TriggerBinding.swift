@@ -2,7 +2,9 @@ import IIIProtocol
 
 /// A kind of event that this worker provides.
 public struct TriggerTypeDeclaration: Sendable {
+    /// The trigger type, as triggers name it.
     public var id: String
+    /// One sentence for listings.
     public var description: String
     /// JSON Schema of a trigger's `config`.
     public var triggerRequestFormat: JSONValue?
