@@ -8,6 +8,7 @@ let nioHTTP1: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio
 let nioEmbedded: Target.Dependency = .product(name: "NIOEmbedded", package: "swift-nio")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let metrics: Target.Dependency = .product(name: "CoreMetrics", package: "swift-metrics")
+let metricsAPI: Target.Dependency = .product(name: "Metrics", package: "swift-metrics")
 let tracing: Target.Dependency = .product(name: "Tracing", package: "swift-distributed-tracing")
 let instrumentation: Target.Dependency = .product(name: "Instrumentation", package: "swift-distributed-tracing")
 let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
@@ -127,7 +128,9 @@ let package = Package(
 
         // Examples and benchmarks
         .executableTarget(name: "hello-worker", dependencies: ["IIIWorker"], path: "examples/hello", exclude: ["config.yaml"]),
+        .executableTarget(name: "traced-worker", dependencies: ["IIIWorker", metricsAPI, tracing], path: "examples/traced"),
         .executableTarget(name: "redis-bench", dependencies: ["IIIRedis", nioCore, nioPosix], path: "benchmarks/stores/redis"),
+        .executableTarget(name: "telemetry-bench", dependencies: ["IIITelemetry", tracing], path: "benchmarks/telemetry"),
         .executableTarget(
             name: "iii-load", dependencies: ["IIIProtocol", "IIITransport", nioCore, nioPosix, argumentParser], path: "benchmarks/load"),
 
@@ -152,7 +155,8 @@ let package = Package(
             dependencies: ["IIIHTTPGateway", "IIISettings", "IIIWorker", "IIICrypto", "IIITransport", nioEmbedded],
             path: "Tests/HTTPGatewayTests"),
         .testTarget(
-            name: "HTTPFunctionsTests", dependencies: ["IIIHTTPFunctions", "IIISettings", "IIICrypto", "IIIProtocol", nioPosix],
+            name: "HTTPFunctionsTests",
+            dependencies: ["IIIHTTPFunctions", "IIISettings", "IIICrypto", "IIIProtocol", "IIITelemetry", nioPosix],
             path: "Tests/HTTPFunctionsTests"),
         .executableTarget(name: "store-probe", dependencies: ["IIIStorage", "IIIProtocol", logging], path: "Tests/StorageProbe"),
         .testTarget(name: "StorageTests", dependencies: ["IIIStorage", "CSQLite", "IIIProtocol", logging], path: "Tests/StorageTests"),

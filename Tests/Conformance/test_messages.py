@@ -257,7 +257,7 @@ def test_invocation_ids_are_read_in_every_form(wires, form):
     assert caller.result_of(str(invocation))["result"] == 1
 
 
-@pytest.mark.parametrize("fields", [{"function_id": 3}, {"function_id": None}, {"action": {"type": "explode"}}, {"action": "void"}, {"traceparent": 5}, {"baggage": {}}, {"namespace": 1}])
+@pytest.mark.parametrize("fields", [{"function_id": 3}, {"function_id": None}, {"action": {"type": "explode"}}, {"action": "void"}, {"traceparent": 5}, {"baggage": {}}, {"tracestate": 1}, {"namespace": 1}])
 def test_an_undecodable_call_with_an_id_is_answered(wires, fields):
     wire = wires()
     invocation = str(uuid.uuid4())
@@ -268,9 +268,10 @@ def test_an_undecodable_call_with_an_id_is_answered(wires, fields):
 def test_trace_context_and_metadata_pass_through(wires):
     worker, caller = echo(wires, "m::trace")
     context = {"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "baggage": "tenant=a"}
-    invocation = caller.invoke("m::trace", [], metadata={"m": [1]}, **context)
+    state = {"tracestate": "vendor=1"}
+    invocation = caller.invoke("m::trace", [], metadata={"m": [1]}, **context, **state)
     call = worker.expect("invokefunction")
-    assert {k: call[k] for k in context} == context and call["metadata"] == {"m": [1]}
+    assert {k: call[k] for k in context | state} == context | state and call["metadata"] == {"m": [1]}
     worker.answer(call, 1)
     answer = caller.result_of(invocation)
     assert {k: answer[k] for k in context} == context

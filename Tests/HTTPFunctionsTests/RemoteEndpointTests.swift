@@ -1,4 +1,5 @@
 import IIIProtocol
+import IIITelemetry
 import NIOCore
 import Testing
 
@@ -57,22 +58,27 @@ import Testing
 
     // MARK: Requests
 
-    private static func headers(_ json: String, traceparent: String? = nil, baggage: String? = nil) throws -> [String: String] {
+    private static let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+    private static func headers(
+        _ json: String, traceparent: String? = nil, baggage: String? = nil, tracestate: String? = nil
+    ) throws -> [String: String] {
         let call = RemoteCall(
             endpoint: try endpoint(json, id: "hooks::notify"), invocationID: try #require(UUIDBits("11111111-2222-4333-8444-555555555555")),
-            payload: Array(#"{"a":1}"#.utf8), traceparent: traceparent, baggage: baggage)
+            payload: Array(#"{"a":1}"#.utf8),
+            trace: TraceContext(traceparent: traceparent, baggage: baggage, tracestate: tracestate))
         let headers = call.headers(for: call.body, timestamp: 1_700_000_000)
         #expect(Set(headers.map { $0.name.lowercased() }).count == headers.count, "no name twice")
         return Dictionary(uniqueKeysWithValues: headers.map { ($0.name, $0.value) })
     }
 
     @Test func defaultHeaders() throws {
-        let headers = try Self.headers(#"{"url":"u"}"#, traceparent: "00-a-b-01", baggage: "k=v")
+        let headers = try Self.headers(#"{"url":"u"}"#, traceparent: Self.traceparent, baggage: "k=v", tracestate: "v=1")
         #expect(
             headers == [
                 "Content-Type": "application/json", "x-iii-Function-Path": "hooks::notify",
-                "x-iii-Invocation-ID": "11111111-2222-4333-8444-555555555555", "x-iii-Timestamp": "1700000000", "traceparent": "00-a-b-01",
-                "baggage": "k=v",
+                "x-iii-Invocation-ID": "11111111-2222-4333-8444-555555555555", "x-iii-Timestamp": "1700000000",
+                "traceparent": Self.traceparent, "baggage": "k=v", "tracestate": "v=1",
             ])
     }
 
@@ -82,8 +88,8 @@ import Testing
     }
 
     @Test func callersCannotInjectHeaders() throws {
-        let headers = try Self.headers(#"{"url":"u"}"#, traceparent: "x\r\nevil: 1", baggage: "a\nb")
-        #expect(headers["traceparent"] == nil && headers["baggage"] == nil)
+        let headers = try Self.headers(#"{"url":"u"}"#, traceparent: "x\r\nevil: 1", baggage: "a\nb", tracestate: "v=1\r\nevil: 1")
+        #expect(headers["traceparent"] == nil && headers["baggage"] == nil && headers["tracestate"] == nil)
     }
 
     @Test func authentication() throws {

@@ -1,4 +1,5 @@
 import IIIProtocol
+import Synchronization
 import Testing
 import Tracing
 
@@ -43,7 +44,7 @@ import Tracing
     @Test func withTracingOffTheContextPassesThrough() {
         let telemetry = Telemetry(resource: [])
         let context = TraceContext(traceparent: Self.parent, baggage: "a=1")
-        var span = telemetry.span("x", parent: context)
+        let span = telemetry.span("x", parent: context)
         #expect(span.context == context && !span.isRecording)
         span.end()
         #expect(telemetry.takeSpanFrame() == nil)
@@ -58,14 +59,49 @@ import Tracing
         #expect(telemetry.span("y", parent: span.context).context.span?.traceID == context.traceID)
     }
 
+    @Test func aFollowerRecordsWhatOthersRecordAndBeginsNothing() throws {
+        let telemetry = Telemetry(resource: [], sampler: .following)
+        #expect(telemetry.span("x").context == .none)
+        let sampled = TraceContext(traceparent: Self.parent, baggage: nil)
+        #expect(telemetry.span("x", parent: sampled).isRecording)
+        let unsampled = TraceContext(traceparent: String(Self.parent.dropLast()) + "0", baggage: "a=1", tracestate: "v=1")
+        #expect(telemetry.span("x", parent: unsampled).context == unsampled, "nobody is told anything new")
+    }
+
+    @Test func whatCameIsHandedOnAsItCame() throws {
+        let text = "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-09-more"
+        var context = TraceContext(traceparent: text, baggage: "a=1", tracestate: "v=1")
+        #expect(context.traceparent == text && context.tracestate == "v=1")
+        #expect(TraceContext(json: context.json) == context)
+        context.span = SpanContext(traceparent: Self.parent)
+        #expect(context.traceparent == Self.parent && context.baggage == "a=1" && context.tracestate == "v=1")
+        #expect(TraceContext(traceparent: "x", baggage: nil, tracestate: "v=1") == .none, "a state belongs to a parent")
+        #expect(TraceContext(traceparent: Self.parent, baggage: nil, tracestate: String(repeating: "v", count: 513)).tracestate == nil)
+    }
+
+    @Test func aFullBatchIsAnnouncedOnce() {
+        var limits = Telemetry.Limits()
+        limits.maximumBatch = 3
+        let telemetry = Telemetry(resource: [], sampler: Sampler(), limits: limits)
+        let announced = Atomic<Int>(0)
+        telemetry.whenBatchFull { announced.add(1, ordering: .relaxed) }
+        for _ in 0..<5 {
+            let span = telemetry.span("x")
+            span.end()
+        }
+        #expect(announced.load(ordering: .relaxed) == 1 && telemetry.hasBatch)
+        _ = telemetry.takeSpanFrame()
+        #expect(!telemetry.hasBatch && telemetry.hasSpans)
+    }
+
     @Test func spansArriveAsOneFrame() throws {
         let telemetry = Telemetry(resource: [("service.name", "shop")], sampler: Sampler())
-        var outer = telemetry.span("outer", .server, parent: TraceContext(traceparent: Self.parent, baggage: nil))
+        let outer = telemetry.span("outer", .server, parent: TraceContext(traceparent: Self.parent, baggage: nil))
         outer.set("http.route", "/a\"b")
         outer.set("count", 3)
         outer.event("retry", [("attempt", 2)])
         outer.link(SpanContext(traceparent: Self.parent))
-        var inner = telemetry.span("inner", parent: outer.context)
+        let inner = telemetry.span("inner", parent: outer.context)
         inner.end(.error("broken"))
         outer.end()
         outer.end()
@@ -90,14 +126,14 @@ import Tracing
         limits.maximumSpanBytes = 20_000
         let telemetry = Telemetry(resource: [], sampler: Sampler(), limits: limits)
         for number in 0..<1_000 {
-            var span = telemetry.span("span \(number)")
+            let span = telemetry.span("span \(number)")
             span.set("text", .string(String(repeating: "x", count: number % 2_000)))
             span.end()
         }
         let kept = String(decoding: telemetry.takeSpanFrame() ?? [], as: UTF8.self)
         #expect(kept.contains("span 999") && !kept.contains("span 900\""))
-        let dropped = telemetry.metrics.snapshot().first { $0.name == "iii.telemetry.spans.dropped" }?.points.first?.value
-        guard case .double(let count)? = dropped else { return #expect(Bool(false), "drops are not counted") }
+        let dropped = telemetry.metrics.snapshot().first { $0.name == "iii.telemetry.dropped.total" }?.points.first?.value
+        guard case .integer(let count)? = dropped else { return #expect(Bool(false), "drops are not counted") }
         #expect(count > 900)
     }
 

@@ -39,6 +39,7 @@ package struct Envelope {
     package var error = ByteSpan()
     package var traceparent = ByteSpan()
     package var baggage = ByteSpan()
+    package var tracestate = ByteSpan()
     package var action = ByteSpan()
     package var metadata = ByteSpan()
     package var namespace = ByteSpan()
@@ -106,6 +107,7 @@ package struct Envelope {
         case 7: if matches(key, "baggage") { baggage = optional(span, bytes) }
         case 8: if matches(key, "metadata") { metadata = optional(span, bytes) }
         case 9: if matches(key, "namespace") { namespace = optional(span, bytes) }
+        case 10: if matches(key, "tracestate") { tracestate = optional(span, bytes) }
         case 11:
             if matches(key, "function_id") {
                 functionID = span

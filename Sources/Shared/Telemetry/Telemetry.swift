@@ -2,8 +2,8 @@ import Synchronization
 
 /// The telemetry of one process: its instruments, its tracer, and the finished spans that wait to be sent.
 ///
-/// Recording never waits and never fails: what does not fit is dropped, oldest first, and counted (`iii.telemetry.spans.dropped`).
-/// Whoever owns the link to the engine takes frames from here in batches: `TelemetrySender`, which a worker starts itself.
+/// Recording never waits and never fails: what does not fit is dropped, oldest first, and counted (`iii.telemetry.dropped.total`).
+/// The link to the engine takes frames from here in batches (`TelemetrySender`).
 public final class Telemetry: Sendable {
     /// Most that is kept of what nobody has taken yet; beyond that the oldest is dropped and counted.
     public struct Limits: Sendable {
@@ -23,7 +23,7 @@ public final class Telemetry: Sendable {
     private struct State {
         var spans: SpanBuffer
         var sampler: Sampler?
-        var lastMetrics: [MetricFamily] = []
+        var batchIsFull: (@Sendable () -> Void)?
     }
 
     /// What every frame says about its sender, e.g. `service.name`.
@@ -37,7 +37,7 @@ public final class Telemetry: Sendable {
     private let idCount = Atomic<UInt64>(0)
     private let startNanoseconds = LogTimestamp.nowNanosecondsUnsigned()
     private let recorded: CounterInstrument
-    private let droppedGauge: GaugeInstrument
+    private let dropped: CounterInstrument
 
     /// `sampler` nil: tracing is off, and contexts pass through as they came.
     public init(resource: [(key: String, value: TelemetryValue)], sampler: Sampler? = nil, limits: Limits = Limits()) {
@@ -47,8 +47,9 @@ public final class Telemetry: Sendable {
         state = Mutex(
             State(spans: SpanBuffer(maximumSpans: limits.maximumSpans, maximumBytes: limits.maximumSpanBytes), sampler: sampler))
         idSeed = UInt64.random(in: .min ... .max)
-        recorded = metrics.counter("iii.telemetry.spans.recorded", description: "Spans that were finished and queued for sending")
-        droppedGauge = metrics.gauge("iii.telemetry.spans.dropped", description: "Spans that were dropped because too many waited")
+        recorded = metrics.counter("iii.telemetry.spans.total", description: "Spans that were finished and queued for sending")
+        dropped = metrics.counter(
+            "iii.telemetry.dropped.total", labels: [("signal", "spans")], description: "Telemetry that was dropped because too much waited")
         isTracing.store(sampler != nil, ordering: .relaxed)
     }
 
@@ -67,18 +68,23 @@ public final class Telemetry: Sendable {
 
     /// Begins a span below `parent`, or a trace where it has none. With tracing off nothing is recorded and `parent` is handed on.
     public func span(_ name: @autoclosure () -> String, _ kind: SpanRecord.Kind = .internal, parent: TraceContext = .none) -> TraceSpan {
-        guard isTracing.load(ordering: .relaxed) else { return TraceSpan(context: parent, record: nil, telemetry: self) }
+        guard isTracing.load(ordering: .relaxed) else { return TraceSpan(context: parent) }
         let (context, record) = begin(name(), kind: kind, parent: parent, startNanoseconds: LogTimestamp.nowNanosecondsUnsigned())
+        guard let record else { return TraceSpan(context: context) }
         return TraceSpan(context: context, record: record, telemetry: self)
     }
 
     func begin(
         _ name: @autoclosure () -> String, kind: SpanRecord.Kind, parent: TraceContext, startNanoseconds: UInt64
     ) -> (TraceContext, SpanRecord?) {
-        guard isTracing.load(ordering: .relaxed), let sampler = state.withLock({ $0.sampler }) else { return (parent, nil) }
+        guard isTracing.load(ordering: .relaxed), let sampler = state.withLock({ $0.sampler }),
+            parent.span != nil || sampler.beginsTraces
+        else { return (parent, nil) }
         let high = parent.span?.traceHigh ?? nextID()
         let low = parent.span?.traceLow ?? nextID()
         let isSampled = sampler.decides(traceLow: low, parent: parent.span)
+        // Nothing is recorded here, and whoever is called knows already.
+        if !isSampled, parent.span?.isSampled == false { return (parent, nil) }
         let context = SpanContext(traceHigh: high, traceLow: low, spanID: nextID(), isSampled: isSampled)
         var handedOn = parent
         handedOn.span = context
@@ -92,11 +98,12 @@ public final class Telemetry: Sendable {
         var span = span
         span.endNanoseconds = max(nanoseconds, span.startNanoseconds)
         recorded.add()
-        let dropped = state.withLock { state in
-            state.spans.append(span)
-            return state.spans.dropped
+        let (lost, isFull) = state.withLock { state in
+            let lost = state.spans.append(span)
+            return (lost, state.spans.count == limits.maximumBatch ? state.batchIsFull : nil)
         }
-        if dropped > 0 { droppedGauge.set(dropped) }
+        dropped.add(Int64(lost))
+        isFull?()
     }
 
     /// Unique and evenly spread, never zero; not a secret.
@@ -109,10 +116,12 @@ public final class Telemetry: Sendable {
 
     // MARK: Frames
 
-    /// Whether a whole batch of spans waits.
-    package var isBatchFull: Bool { state.withLock { $0.spans.count >= limits.maximumBatch } }
     /// Whether any span waits.
     package var hasSpans: Bool { state.withLock { $0.spans.count > 0 } }
+    /// Whether a whole batch of spans waits.
+    package var hasBatch: Bool { state.withLock { $0.spans.count >= limits.maximumBatch } }
+    /// Runs `work` on whatever thread finishes the span that makes a batch full.
+    package func whenBatchFull(_ work: (@Sendable () -> Void)?) { state.withLock { $0.batchIsFull = work } }
 
     /// The next batch of spans as a frame, nil when none wait. Call it off the path: it encodes.
     package func takeSpanFrame() -> [UInt8]? {
@@ -120,14 +129,8 @@ public final class Telemetry: Sendable {
         return batch.isEmpty ? nil : OTLPText.spans(batch, resource: resource)
     }
 
-    /// All metrics as a frame; nil when nothing has changed since the last one, unless `always`. Call it off the path: it encodes.
-    package func metricFrame(always: Bool = false, nowNanoseconds: UInt64 = LogTimestamp.nowNanosecondsUnsigned()) -> [UInt8]? {
-        let families = metrics.snapshot()
-        let isNew = state.withLock { state in
-            defer { state.lastMetrics = families }
-            return state.lastMetrics != families
-        }
-        guard isNew || always else { return nil }
-        return OTLPText.metrics(families, resource: resource, startNanoseconds: startNanoseconds, nowNanoseconds: nowNanoseconds)
+    /// All metrics as a frame. Call it off the path: it encodes.
+    package func metricFrame(nowNanoseconds: UInt64 = LogTimestamp.nowNanosecondsUnsigned()) -> [UInt8] {
+        OTLPText.metrics(metrics.snapshot(), resource: resource, startNanoseconds: startNanoseconds, nowNanoseconds: nowNanoseconds)
     }
 }

@@ -1,4 +1,5 @@
 import IIIProtocol
+import IIITelemetry
 
 /// A call that the engine delivered to a function of this worker. Answer it once, from the link's event loop. Let go without an
 /// answer it fails by itself, with `invocation_failed`.
@@ -7,10 +8,8 @@ import IIIProtocol
 public final class IncomingCall {
     /// The payload's JSON text.
     public let payload: [UInt8]
-    /// W3C trace context of the engine's call, if any.
-    public let traceparent: String?
-    /// W3C `baggage` of the call, if any.
-    public let baggage: String?
+    /// The trace this call belongs to; hand it on with calls that are made because of it.
+    public let trace: TraceContext
     /// The metadata sidecar as raw JSON, if any (docs/reference/worker-protocol.md#metadata-sidecar).
     public let metadata: [UInt8]?
     private let link: WorkerLink
@@ -23,12 +22,11 @@ public final class IncomingCall {
     private let isCounted: Bool
 
     init(
-        payload: [UInt8], traceparent: String?, baggage: String?, metadata: [UInt8]?, link: WorkerLink, generation: Int, id: UUIDBits,
-        function: FunctionID, isCounted: Bool
+        payload: [UInt8], trace: TraceContext, metadata: [UInt8]?, link: WorkerLink, generation: Int, id: UUIDBits, function: FunctionID,
+        isCounted: Bool
     ) {
         self.payload = payload
-        self.traceparent = traceparent
-        self.baggage = baggage
+        self.trace = trace
         self.metadata = metadata
         self.link = link
         self.generation = generation

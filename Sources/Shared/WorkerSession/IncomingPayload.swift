@@ -1,20 +1,18 @@
 import IIIProtocol
+import IIITelemetry
 
 /// What a handler that runs as a task gets of its call.
 public struct IncomingPayload: Sendable {
     /// The payload's JSON text.
     public let bytes: [UInt8]
-    /// W3C trace context of the engine's call, if any.
-    public let traceparent: String?
-    /// W3C `baggage` of the call, if any.
-    public let baggage: String?
+    /// The trace this call belongs to; also `TraceContext.current` while the handler runs.
+    public let trace: TraceContext
     /// The metadata sidecar as raw JSON, if any.
     public let metadata: [UInt8]?
 
     init(_ call: IncomingCall) {
         bytes = call.payload
-        traceparent = call.traceparent
-        baggage = call.baggage
+        trace = call.trace
         metadata = call.metadata
     }
 

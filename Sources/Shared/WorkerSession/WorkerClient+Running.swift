@@ -31,7 +31,12 @@ extension WorkerClient: Service {
     }
 
     /// Starts connecting in the background.
-    public func connect() { onLoop { $0.start() } }
+    public func connect() {
+        onLoop { [telemetry] link in
+            link.carry(telemetry)
+            link.start()
+        }
+    }
 
     /// Connects and serves until SIGTERM, SIGINT, `shutDown`, a graceful shutdown of its service group, or the task is cancelled; then
     /// finishes running handlers (at most 10 s) and returns.

@@ -1,5 +1,6 @@
 import FoundationEssentials
 import IIIProtocol
+import IIITelemetry
 import IIITransport
 import Logging
 import NIOCore
@@ -25,11 +26,14 @@ import NIOPosix
 ///
 /// (The engine's own `Worker` is its side of the connection this class opens.)
 public final class WorkerClient: Sendable {
-    /// The trace context of the call that the current task serves; calls made inside a handler carry it on.
-    @TaskLocal static var trace: (traceparent: String?, baggage: String?) = (nil, nil)
-
     /// As it was made with.
     public let options: WorkerOptions
+    /// Spans and metrics of this worker. Handlers are recorded and metrics sent by themselves; two lines let swift-metrics and
+    /// swift-distributed-tracing write here too:
+    ///
+    ///     MetricsSystem.bootstrap(worker.telemetry.metricsFactory)
+    ///     InstrumentationSystem.bootstrap(worker.telemetry.tracer)
+    public let telemetry: Telemetry
     private let loop: any EventLoop
     private let link: WorkerLink
     let logger: Logger
@@ -47,6 +51,7 @@ public final class WorkerClient: Sendable {
         self.logger = logger
         loop = MultiThreadedEventLoopGroup.singleton.next()
         link = WorkerLink(options: options, on: loop, logger: logger)
+        telemetry = Telemetry(resource: options.resource, sampler: options.sampler)
     }
 
     // MARK: Offering
@@ -80,13 +85,28 @@ public final class WorkerClient: Sendable {
         _ id: String, description: String? = nil, metadata: JSONValue? = nil,
         _ handler: @escaping @Sendable ([UInt8]) async throws -> [UInt8]?
     ) {
-        onLoop { link in
+        onLoop { [telemetry] link in
             link.registerFunction(
                 id, description: description, metadata: metadata,
                 async: { payload in
-                    try await Self.$trace.withValue((payload.traceparent, payload.baggage)) { try await handler(payload.bytes) }
+                    let span = Self.span(telemetry, id, payload.trace)
+                    guard span.isRecording else { return try await handler(payload.bytes) }
+                    do {
+                        let result = try await span.context.whileCurrent { try await handler(payload.bytes) }
+                        span.end(.ok)
+                        return result
+                    } catch {
+                        span.fail(InvocationError(thrown: error))
+                        throw error
+                    }
                 })
         }
+    }
+
+    private static func span(_ telemetry: Telemetry, _ id: String, _ parent: TraceContext) -> TraceSpan {
+        let span = telemetry.span("execute \(id)", parent: parent)
+        span.set("faas.invoked_name", .string(id))
+        return span
     }
 
     /// Offers a function that answers at once: it runs on the worker's event loop, without a task and without a change of thread,
@@ -95,9 +115,18 @@ public final class WorkerClient: Sendable {
         _ id: String, description: String? = nil, metadata: JSONValue? = nil,
         immediate handler: @escaping @Sendable (JSONValue) throws -> JSONValue?
     ) {
-        onLoop { link in
+        onLoop { [telemetry] link in
             link.registerFunction(id, description: description, metadata: metadata) { call in
-                do { call.reply(raw: try handler(call.data)?.bytes) } catch { call.fail(InvocationError(thrown: error)) }
+                let span = Self.span(telemetry, id, call.trace)
+                do {
+                    let result = try handler(call.data)
+                    call.reply(raw: result?.bytes)
+                    span.end(.ok)
+                } catch {
+                    let failure = InvocationError(thrown: error)
+                    call.fail(failure)
+                    span.fail(failure)
+                }
             }
         }
     }
@@ -156,7 +185,7 @@ public final class WorkerClient: Sendable {
     private func send(_ function: FunctionID, _ action: CallAction, _ payload: [UInt8], _ timeout: Duration?) async throws -> [UInt8]? {
         let limit = timeout.map { TimeAmount($0) } ?? options.callTimeout
         let deadline = NIODeadline.now() + limit
-        let context = Self.trace
+        let trace = TraceContext.current
         return try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<[UInt8]?, any Error>) in
             onLoop { link in
                 link.whenConnected(within: limit) { isConnected in
@@ -165,7 +194,7 @@ public final class WorkerClient: Sendable {
                             throwing: InvocationError(.timeout, "The engine at \(link.options.url) was not reached in time"))
                     }
                     link.call(
-                        function, action: action, traceparent: context.traceparent, baggage: context.baggage, timeout: deadline - .now(),
+                        function, action: action, trace: trace, timeout: deadline - .now(),
                         writeData: { $0.writeBytes(payload) }
                     ) { outcome in
                         switch outcome {

@@ -64,6 +64,7 @@ public final class WorkerLink: @unchecked Sendable {
     private let idPrefix = UInt64.random(in: .min ... .max)
     private var idCount: UInt64 = 0
     let coalescer: WriteCoalescer
+    private var sender: TelemetrySender?
 
     /// Connects to nothing yet: `start` does.
     public init(options: WorkerOptions, on eventLoop: any EventLoop, logger: Logger) {
@@ -137,6 +138,7 @@ public final class WorkerLink: @unchecked Sendable {
         if !providers.isEmpty { barrier { [self] isReached in if isReached { replayEnded() } } }
         if options.reportsMetadata { send(metadataReport) }
         onReady?()
+        sender?.connected()
         let due = waiting
         waiting = []
         for entry in due { entry.work(entry.deadline > .now()) }
@@ -174,9 +176,15 @@ public final class WorkerLink: @unchecked Sendable {
         let unserved = waiting
         waiting = []
         for entry in unserved { entry.work(false) }
-        guard let connection, connection.phase == .open || connection.phase == .closing else { return completion() }
+        let sender = sender
+        self.sender = nil
+        guard let connection, connection.phase == .open || connection.phase == .closing else {
+            sender?.cancel()
+            return completion()
+        }
         connection.onClosed = completion
-        connection.close(.normal)
+        guard let sender else { return connection.close(.normal) }
+        sender.finish { connection.close(.normal) }
     }
 
     /// Often, so that time in which this process did not run is told from the engine's silence (`StallGauge`).
@@ -243,7 +251,7 @@ public final class WorkerLink: @unchecked Sendable {
             let answer = NIOLoopBound(call, eventLoop: eventLoop)
             Task {
                 do {
-                    let result = try await handler(payload)
+                    let result = try await payload.trace.whileCurrent { try await handler(payload) }
                     eventLoop.execute { answer.value.reply(raw: result) }
                 } catch {
                     let failure = InvocationError(thrown: error)
@@ -338,12 +346,13 @@ public final class WorkerLink: @unchecked Sendable {
     /// Sends a call; `writeData` appends exactly one JSON value straight into the frame.
     ///
     /// `namespace` is where the id is looked up; nil means `default` (docs/reference/worker-protocol.md#namespaces).
+    /// The callee is told of `trace`, that of the call on whose behalf this one is made.
     /// Fails with `DISCONNECTED` at once while the link is down. Without a `timeout` it waits as long as the link lives. For
     /// `void` the completion runs when the message is queued. Returns the call's id for `abandon`, nil when nothing is waited for.
     @discardableResult
     public func call(
-        _ function: FunctionID, namespace: String? = nil, action: CallAction = .synchronous, traceparent: String? = nil,
-        baggage: String? = nil, metadata: [UInt8]? = nil, timeout: TimeAmount? = nil, writeData: (inout ByteBuffer) -> Void,
+        _ function: FunctionID, namespace: String? = nil, action: CallAction = .synchronous, trace: TraceContext = .none,
+        metadata: [UInt8]? = nil, timeout: TimeAmount? = nil, writeData: (inout ByteBuffer) -> Void,
         completion: @escaping (CallOutcome) -> Void
     ) -> UUIDBits? {
         guard let connection, connection.phase == .open, workerID != nil else {
@@ -377,13 +386,17 @@ public final class WorkerLink: @unchecked Sendable {
                 buffer.writeStaticString(#","action":"#)
                 buffer.writeBytes(value.bytes)
             }
-            if let traceparent {
+            if let traceparent = trace.traceparent {
                 buffer.writeStaticString(#","traceparent":"#)
                 buffer.writeBytes(JSONText.string(traceparent))
             }
-            if let baggage {
+            if let baggage = trace.baggage {
                 buffer.writeStaticString(#","baggage":"#)
                 buffer.writeBytes(JSONText.string(baggage))
+            }
+            if let tracestate = trace.tracestate {
+                buffer.writeStaticString(#","tracestate":"#)
+                buffer.writeBytes(JSONText.string(tracestate))
             }
             if let metadata {
                 buffer.writeStaticString(#","metadata":"#)
@@ -399,9 +412,10 @@ public final class WorkerLink: @unchecked Sendable {
 
     /// Calls a function and waits for its answer, from asynchronous code of any kind; a function that returns nothing answers null.
     public func ask(_ function: FunctionID, _ input: JSONValue = [:], timeout: TimeAmount) async throws(InvocationError) -> JSONValue {
+        let trace = TraceContext.current
         let answer = await withCheckedContinuation { (waiting: CheckedContinuation<Result<JSONValue, InvocationError>, Never>) in
             eventLoop.execute { [self] in
-                call(function, timeout: timeout, writeData: { $0.writeBytes(input.bytes) }) { outcome in
+                call(function, trace: trace, timeout: timeout, writeData: { $0.writeBytes(input.bytes) }) { outcome in
                     switch outcome {
                     case .result(let bytes): waiting.resume(returning: .success(bytes.flatMap { try? JSONValue(parsing: $0) } ?? .null))
                     case .failure(let error): waiting.resume(returning: .failure(error))
@@ -493,20 +507,38 @@ public final class WorkerLink: @unchecked Sendable {
     private func invoked(_ bytes: UnsafeRawBufferPointer, _ envelope: Envelope) {
         guard let id = uuid(envelope.invocationID, bytes), let name = JSONText.decodeString(envelope.functionID.of(bytes)) else { return }
         func text(_ span: ByteSpan) -> String? { span.isPresent ? JSONText.decodeString(span.of(bytes)) : nil }
+        let trace =
+            envelope.traceparent.isPresent || envelope.baggage.isPresent
+            ? TraceContext(
+                traceparent: text(envelope.traceparent), baggage: text(envelope.baggage), tracestate: text(envelope.tracestate))
+            : .none
         let function = functions[name]
         let isCounted = function?.isCounted ?? true
         if isCounted { runningCalls += 1 }
         let call = IncomingCall(
-            payload: envelope.data.isPresent ? Array(envelope.data.of(bytes)) : Array("null".utf8), traceparent: text(envelope.traceparent),
-            baggage: text(envelope.baggage), metadata: envelope.metadata.isPresent ? Array(envelope.metadata.of(bytes)) : nil, link: self,
+            payload: envelope.data.isPresent ? Array(envelope.data.of(bytes)) : Array("null".utf8), trace: trace,
+            metadata: envelope.metadata.isPresent ? Array(envelope.metadata.of(bytes)) : nil, link: self,
             generation: generation, id: id, function: function?.id ?? FunctionID(own: name), isCounted: isCounted)
         if let function { return function.handler(call) }
         if let onOtherCall { return onOtherCall(FunctionID(own: name), call) }
         call.fail(InvocationError(.functionNotFound, "Function \(name) not found"))
     }
 
+    // MARK: Telemetry
+
+    /// Sends what `telemetry` records, from now on until `stop`.
+    func carry(_ telemetry: Telemetry) {
+        guard sender == nil, !isStopped else { return }
+        let sender = TelemetrySender(telemetry: telemetry, link: self)
+        self.sender = sender
+        sender.start()
+    }
+
+    /// Runs `work` on the event loop before each look at the metrics, so that gauges can be set to what holds then.
+    func whenCollecting(_ work: @escaping () -> Void) { sender?.whenCollecting(work) }
+
     /// Sends a telemetry frame; while the link is down it goes nowhere.
-    package func sendTelemetry(_ frame: [UInt8]) {
+    func sendTelemetry(_ frame: [UInt8]) {
         guard workerID != nil else { return }
         frame.withUnsafeBytes { connection?.sendBinary($0) }
     }

@@ -1,5 +1,6 @@
 import Glibc
 import IIIProtocol
+import IIITelemetry
 import IIITransport
 import NIOCore
 
@@ -29,6 +30,9 @@ public struct WorkerOptions: Sendable {
     public var silenceTimeout = TimeAmount.seconds(60)
     /// Whether `WorkerClient.run` ends on SIGTERM and SIGINT. Off where somebody else watches signals. Default true.
     public var handlesSignals = true
+    /// Which traces a `WorkerClient` records; nil for none. Default: those that its callers record (`Sampler.following`), and with
+    /// `$OTEL_TRACES_SAMPLER_ARG` that share of those that begin here; `$OTEL_ENABLED=false` for none.
+    public var sampler = WorkerOptions.samplerFromEnvironment()
     /// Whether `engine::workers::register` is sent after each connect. Built-ins say `core::builtin::hello` instead.
     public var reportsMetadata = true
 
@@ -41,6 +45,23 @@ public struct WorkerOptions: Sendable {
     /// From the environment; throws when `III_URL` is not an address.
     public init(name: String? = nil) throws(WebSocketURL.Invalid) {
         self.init(url: try WebSocketURL(environmentValue("III_URL") ?? "ws://127.0.0.1:49134"), name: name)
+    }
+}
+
+extension WorkerOptions {
+    private static func samplerFromEnvironment() -> Sampler? {
+        if let isEnabled = environmentValue("OTEL_ENABLED"), isEnabled != "true", isEnabled != "1" { return nil }
+        return environmentValue("OTEL_TRACES_SAMPLER_ARG").flatMap { Double($0) }.map { Sampler(ratio: $0) } ?? .following
+    }
+
+    /// What a worker's spans and metrics say about where they come from.
+    var resource: [(key: String, value: TelemetryValue)] {
+        [
+            ("service.name", .string(environmentValue("OTEL_SERVICE_NAME") ?? name)),
+            ("service.version", .string(environmentValue("SERVICE_VERSION") ?? "unknown")),
+            ("service.instance.id", .string(UUIDBits.random().text)),
+            ("telemetry.sdk.name", "iii-swift"), ("telemetry.sdk.language", "swift"),
+        ]
     }
 }
 

@@ -69,6 +69,8 @@ package final class Engine: @unchecked Sendable {
     lazy var triggerWarnings = TriggerWarnings(engine: self)
     /// Expanded `config` of every configured entry, for `core::builtin::hello`.
     package var entryConfigurations: [String: JSONValue] = [:]
+    /// Share of the traces begun by the engine and its built-ins that are recorded, as `iii-observability` has asked; nil: none.
+    var traceRatio: Double?
     /// What the trace contexts of calls under way occupy.
     var traceContextBytes = 0
     /// Answers of providers that `engine::register_trigger` waits for, by trigger id.
@@ -137,7 +139,10 @@ package final class Engine: @unchecked Sendable {
     package func configurationChanged(_ name: String, _ config: JSONValue?) {
         entryConfigurations[name] = config
         httpFunctionsConfigured(name, config != nil)
-        if config == nil { held.forget(builtin: name) }
+        if config == nil {
+            held.forget(builtin: name)
+            if name == TelemetryRelay.consumer { record(traces: nil) }
+        }
     }
 
     func admit(_ request: UpgradeRequest, _ listener: EngineOptions) -> UpgradeDecision {

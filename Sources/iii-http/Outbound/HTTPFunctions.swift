@@ -162,7 +162,7 @@ public final class HTTPFunctions: CoreWorker {
         call.lookUpTimeout?.cancel()
         let remote = RemoteCall(
             endpoint: call.endpoint, invocationID: call.incoming.invocationID, payload: call.incoming.payload,
-            traceparent: call.incoming.traceparent, baggage: call.incoming.baggage)
+            trace: call.incoming.trace)
         let (settings, deadline, maximumResult) = (settings, call.deadline, maximumResult)
         let bound = NIOLoopBound((self, call), eventLoop: context.eventLoop)
         let eventLoop = context.eventLoop

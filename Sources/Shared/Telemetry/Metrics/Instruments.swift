@@ -43,36 +43,37 @@ public final class GaugeInstrument: Sendable {
     }
 }
 
-/// How values are spread over ranges with fixed bounds.
-public final class HistogramInstrument: Sendable {
+/// How values are spread over ranges with fixed bounds. Two relaxed atomic additions.
+public final class HistogramInstrument: @unchecked Sendable {
     /// Upper limits for durations in seconds.
     public static let secondsBounds: [Double] = [
         0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
     ]
 
-    private struct State {
-        var counts: [UInt64]
-        var sum = 0.0
-    }
-
     /// The upper limit of each range but the last, ascending.
     public let bounds: [Double]
-    private let state: Mutex<State>
+    /// One more than `bounds`, in memory of its own: only atomics are touched, so any thread may.
+    private let counts: UnsafeMutablePointer<Atomic<UInt64>>
+    private let sum = GaugeInstrument()
 
     /// `bounds` must be ascending; a value counts in the first range whose bound it does not exceed.
     public init(bounds: [Double] = HistogramInstrument.secondsBounds) {
         self.bounds = bounds
-        state = Mutex(State(counts: Array(repeating: 0, count: bounds.count + 1)))
+        counts = .allocate(capacity: bounds.count + 1)
+        for index in 0...bounds.count { (counts + index).initialize(to: Atomic(0)) }
+    }
+
+    deinit {
+        counts.deinitialize(count: bounds.count + 1)
+        counts.deallocate()
     }
 
     /// What is not a number is ignored.
     public func record(_ value: Double) {
         guard !value.isNaN else { return }
         let index = bounds.firstIndex { value <= $0 } ?? bounds.count
-        state.withLock {
-            $0.counts[index] += 1
-            $0.sum += value
-        }
+        counts[index].wrappingAdd(1, ordering: .relaxed)
+        sum.add(value)
     }
 
     /// The same in seconds.
@@ -81,5 +82,7 @@ public final class HistogramInstrument: Sendable {
         record(Double(seconds) + Double(attoseconds) * 1e-18)
     }
 
-    var value: MetricFamily.Value { state.withLock { .histogram(bounds: bounds, counts: $0.counts, sum: $0.sum) } }
+    var value: MetricFamily.Value {
+        .histogram(bounds: bounds, counts: (0...bounds.count).map { counts[$0].load(ordering: .relaxed) }, sum: sum.value)
+    }
 }

@@ -5,7 +5,6 @@ struct SpanBuffer: Sendable {
     private var bytes = 0
     private let maximumSpans: Int
     private let maximumBytes: Int
-    private(set) var dropped = 0
 
     init(maximumSpans: Int, maximumBytes: Int) {
         self.maximumSpans = maximumSpans
@@ -14,15 +13,18 @@ struct SpanBuffer: Sendable {
 
     var count: Int { spans.count - first }
 
-    mutating func append(_ span: SpanRecord) {
+    /// Returns how many had to go.
+    mutating func append(_ span: SpanRecord) -> Int {
         spans.append(span)
         bytes += span.cost
+        var dropped = 0
         while count > maximumSpans || bytes > maximumBytes, count > 0 {
             bytes -= spans[first].cost
             first += 1
             dropped += 1
         }
         compact()
+        return dropped
     }
 
     /// The oldest spans, at most `maximum`; they are no longer kept.

@@ -22,15 +22,20 @@ public struct SpanContext: Sendable, Hashable {
     /// Reads a `traceparent`; nil for what is none, as the recommendation has it: lower-case hex only, ids that are not all zero,
     /// nothing behind the flags in version 00. Higher versions may say more at their end, and unknown flags are passed over.
     public init?(traceparent: some StringProtocol) {
-        let text = Array(traceparent.utf8)
+        var text = String(traceparent)
+        guard let context = text.withUTF8(Self.read) else { return nil }
+        self = context
+    }
+
+    private static func read(_ text: UnsafeBufferPointer<UInt8>) -> SpanContext? {
         guard text.count >= 55, text[2] == 0x2D, text[35] == 0x2D, text[52] == 0x2D,
-            let version = Self.hex(text[0..<2]), version != 0xFF,
-            let high = Self.hex(text[3..<19]), let low = Self.hex(text[19..<35]), high | low != 0,
-            let span = Self.hex(text[36..<52]), span != 0,
-            let flags = Self.hex(text[53..<55]),
+            let version = hex(text[0..<2]), version != 0xFF,
+            let high = hex(text[3..<19]), let low = hex(text[19..<35]), high | low != 0,
+            let span = hex(text[36..<52]), span != 0,
+            let flags = hex(text[53..<55]),
             version == 0 ? text.count == 55 : text.count == 55 || text[55] == 0x2D
         else { return nil }
-        self.init(traceHigh: high, traceLow: low, spanID: span, isSampled: flags & 1 != 0)
+        return SpanContext(traceHigh: high, traceLow: low, spanID: span, isSampled: flags & 1 != 0)
     }
 
     /// The `traceparent` of this span, in version 00.
@@ -49,7 +54,7 @@ public struct SpanContext: Sendable, Hashable {
         }
     }
 
-    private static func hex(_ digits: ArraySlice<UInt8>) -> UInt64? {
+    private static func hex(_ digits: Slice<UnsafeBufferPointer<UInt8>>) -> UInt64? {
         var value: UInt64 = 0
         for digit in digits {
             switch digit {

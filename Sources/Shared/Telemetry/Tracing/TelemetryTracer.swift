@@ -24,13 +24,15 @@ public struct TelemetryTracer: Tracer {
     )
     where Extract.Carrier == Carrier {
         context.traceContext = TraceContext(
-            traceparent: extractor.extract(key: "traceparent", from: carrier), baggage: extractor.extract(key: "baggage", from: carrier))
+            traceparent: extractor.extract(key: "traceparent", from: carrier), baggage: extractor.extract(key: "baggage", from: carrier),
+            tracestate: extractor.extract(key: "tracestate", from: carrier))
     }
 
     public func inject<Carrier, Inject: Injector>(_ context: InstrumentationContext, into carrier: inout Carrier, using injector: Inject)
     where Inject.Carrier == Carrier {
         if let traceparent = context.traceContext?.traceparent { injector.inject(traceparent, forKey: "traceparent", into: &carrier) }
         if let baggage = context.traceContext?.baggage { injector.inject(baggage, forKey: "baggage", into: &carrier) }
+        if let tracestate = context.traceContext?.tracestate { injector.inject(tracestate, forKey: "tracestate", into: &carrier) }
     }
 
     /// Spans are sent by themselves, in batches.

@@ -27,8 +27,7 @@ public final class OutboundCalls: @unchecked Sendable {
         let target: TriggerTarget
         let condition: TriggerCondition?
         let payload: [UInt8]
-        let traceparent: String?
-        let baggage: String?
+        let trace: TraceContext
         let timeout: TimeAmount?
         let completion: (Outcome) -> Void
     }
@@ -58,14 +57,13 @@ public final class OutboundCalls: @unchecked Sendable {
 
     /// Asks `condition`, if there is one, then calls `target`; both get `payload`, one JSON value.
     ///
-    /// Fails with `DISCONNECTED` while the link is down. Without a `timeout` it waits as long as the link lives.
+    /// Both are told of `trace`. Fails with `DISCONNECTED` while the link is down. Without a `timeout` it waits as long as the link lives.
     public func fire(
-        _ target: TriggerTarget, condition: TriggerCondition? = nil, payload: [UInt8], traceparent: String? = nil, baggage: String? = nil,
+        _ target: TriggerTarget, condition: TriggerCondition? = nil, payload: [UInt8], trace: TraceContext = .none,
         timeout: TimeAmount? = nil, completion: @escaping (Outcome) -> Void
     ) {
         let fire = Fire(
-            target: target, condition: condition, payload: payload, traceparent: traceparent, baggage: baggage, timeout: timeout,
-            completion: completion)
+            target: target, condition: condition, payload: payload, trace: trace, timeout: timeout, completion: completion)
         switch limiter.admit(fire, to: key(of: fire), bytes: payload.count) {
         case .start: start([fire])
         case .waits: break
@@ -78,12 +76,12 @@ public final class OutboundCalls: @unchecked Sendable {
     ///
     /// `isSkipped` tells a condition's `false` apart from a function without a result.
     public func fire(
-        _ target: TriggerTarget, condition: TriggerCondition? = nil, payload: [UInt8], traceparent: String? = nil, baggage: String? = nil,
+        _ target: TriggerTarget, condition: TriggerCondition? = nil, payload: [UInt8], trace: TraceContext = .current,
         timeout: TimeAmount? = nil
     ) async throws(InvocationError) -> (result: [UInt8]?, isSkipped: Bool) {
         let answer = await withCheckedContinuation { (waiting: CheckedContinuation<Result<([UInt8]?, Bool), InvocationError>, Never>) in
             link.eventLoop.execute { [self] in
-                fire(target, condition: condition, payload: payload, traceparent: traceparent, baggage: baggage, timeout: timeout) {
+                fire(target, condition: condition, payload: payload, trace: trace, timeout: timeout) {
                     switch $0 {
                     case .completed(let bytes): waiting.resume(returning: .success((bytes.map { Array($0) }, false)))
                     case .skipped: waiting.resume(returning: .success((nil, true)))
@@ -139,8 +137,8 @@ public final class OutboundCalls: @unchecked Sendable {
 
     private func send(_ function: FunctionID, _ fire: Fire, metadata: [UInt8]?, completion: @escaping (CallOutcome) -> Void) {
         link.call(
-            function, namespace: fire.target.namespace, traceparent: fire.traceparent, baggage: fire.baggage, metadata: metadata,
-            timeout: fire.timeout, writeData: { $0.writeBytes(fire.payload) }, completion: completion)
+            function, namespace: fire.target.namespace, trace: fire.trace, metadata: metadata, timeout: fire.timeout,
+            writeData: { $0.writeBytes(fire.payload) }, completion: completion)
     }
 
     private func finish(_ fire: Fire, _ outcome: Outcome) {

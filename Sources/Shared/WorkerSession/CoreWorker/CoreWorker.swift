@@ -1,4 +1,5 @@
 import IIIProtocol
+import IIITelemetry
 import Logging
 import NIOCore
 
@@ -112,12 +113,14 @@ public struct CoreWorkerContext {
     public let logger: Logger
     /// The way to call functions that triggers and messages name: counted, limited, and waited for by the drain.
     public let calls: OutboundCalls
+    /// Spans and metrics of this process. It is sent to the engine by itself; make instruments once, in `init`, and keep them.
+    public let telemetry: Telemetry
     let onReady: () -> Void
     let onFailure: (String) -> Void
 
     package init(
         link: WorkerLink, eventLoop: any EventLoop, name: String, instanceID: String, channelKey: [UInt8], logger: Logger,
-        calls: OutboundCalls, onReady: @escaping () -> Void, onFailure: @escaping (String) -> Void
+        calls: OutboundCalls, telemetry: Telemetry, onReady: @escaping () -> Void, onFailure: @escaping (String) -> Void
     ) {
         self.link = link
         self.eventLoop = eventLoop
@@ -126,6 +129,7 @@ public struct CoreWorkerContext {
         self.channelKey = channelKey
         self.logger = logger
         self.calls = calls
+        self.telemetry = telemetry
         self.onReady = onReady
         self.onFailure = onFailure
     }
@@ -135,6 +139,12 @@ public struct CoreWorkerContext {
 
     /// Logs `message` and ends the process with 1; the supervisor tries again.
     public func fail(_ message: String) { onFailure(message) }
+
+    /// The instruments of this process.
+    public var metrics: MetricStore { telemetry.metrics }
+
+    /// Runs `work` on the event loop before each look at the metrics (every 5 s), so that gauges can be set to what holds then.
+    public func whenCollecting(_ work: @escaping () -> Void) { link.whenCollecting(work) }
 
     /// Runs `work` as a task, away from the event loop, and brings its result back there.
     public func perform<Value: Sendable>(

@@ -23,6 +23,7 @@ final class CoreWorkerRun<W: CoreWorker>: @unchecked Sendable {
     private let isolation: WorkerLoop
     private let link: WorkerLink
     private let calls: OutboundCalls
+    private let telemetry: Telemetry
     private let logger: Logger
     private let ended = DispatchSemaphore(value: 0)
     private var exitCode: Int32 = 0
@@ -55,6 +56,10 @@ final class CoreWorkerRun<W: CoreWorker>: @unchecked Sendable {
         isolation = WorkerLoop(loop)
         link = WorkerLink(options: options, on: loop, logger: logger)
         calls = OutboundCalls(link: link)
+        telemetry = Telemetry(resource: [
+            ("service.name", "iii"), ("service.version", .string(workerLibraryVersion)),
+            ("service.instance.id", .string(UUIDBits.random().text)), ("iii.component", .string(options.name)),
+        ])
         self.logger = logger
     }
 
@@ -66,6 +71,7 @@ final class CoreWorkerRun<W: CoreWorker>: @unchecked Sendable {
                 if !isConnected { worker?.sessionLost() }
             }
             link.onReady = { [self] in sayHello() }
+            link.carry(telemetry)
             link.start()
         }
         ended.wait()
@@ -131,6 +137,7 @@ final class CoreWorkerRun<W: CoreWorker>: @unchecked Sendable {
             number: link.session, instanceID: answer["instance_id"]?.string ?? "",
             channelKey: Array((answer["channel_key"]?.string ?? "").utf8), isFirst: established == 0)
         self.session = session
+        record(traces: answer["trace_ratio"]?.number)
         let json = answer["config"] ?? .null
         switch stage {
         case .waitingForConfiguration:
@@ -149,7 +156,7 @@ final class CoreWorkerRun<W: CoreWorker>: @unchecked Sendable {
             let configuration = try W.configuration(from: configuration)
             let context = CoreWorkerContext(
                 link: link, eventLoop: loop, name: link.options.name, instanceID: session.instanceID, channelKey: session.channelKey,
-                logger: logger, calls: calls,
+                logger: logger, calls: calls, telemetry: telemetry,
                 onReady: { [self] in
                     saysReady = true
                     announceReady()
@@ -235,6 +242,10 @@ final class CoreWorkerRun<W: CoreWorker>: @unchecked Sendable {
             }
             offer(config) { call.reply($0) }
         }
+        link.registerContractFunction("trace", description: "Which traces to record") { [self] call in
+            record(traces: call.data["ratio"]?.number)
+            call.reply([:])
+        }
         link.registerContractFunction("status", description: "What this worker is doing") { [self] call in
             call.reply([
                 "text": .string(worker.status), "running_calls": JSONValue(link.runningCalls), "own_calls": JSONValue(calls.running),
@@ -242,6 +253,8 @@ final class CoreWorkerRun<W: CoreWorker>: @unchecked Sendable {
             ])
         }
     }
+
+    private func record(traces ratio: Double?) { telemetry.setSampler(ratio.map { Sampler(ratio: $0) }) }
 
     /// Offers the worker a configuration, after those that came before. `completion` gets `{applied}`, with the `reason` where the old
     /// configuration stays in force; `invalid` tells that a restart would not help.

@@ -4,17 +4,17 @@ import IIIProtocol
 import IIITelemetry
 import NIOCore
 
-/// Sends what a process has recorded over its link to the engine: spans every second, metrics every five seconds where they have
-/// changed, and both after each connect. Confined to the link's event loop.
+/// Sends what a process has recorded over its link to the engine: spans as soon as a batch is full and at least every second, metrics
+/// every five seconds, and both after each connect. Confined to the link's event loop.
 ///
 /// Frames are built on a queue of their own, never on the loop. While the engine is away, or takes no more (over `maximumQueuedBytes`),
 /// nothing is built: `Telemetry` keeps its newest spans within its limits and counts the rest.
-public final class TelemetrySender {
+final class TelemetrySender {
     /// Between two looks at the finished spans.
-    public static let interval = TimeAmount.seconds(1)
+    static let interval = TimeAmount.seconds(1)
     /// Looks per metrics frame.
-    private static let metricsEvery = 5
-    /// Bytes that may wait for the engine before frames are held back: 1 MiB.
+    static let metricsEvery = 5
+    /// Bytes that may wait for the engine before frames are held back, and that one round of encoding makes: 1 MiB.
     private static let maximumQueuedBytes = 1 << 20
 
     private let telemetry: Telemetry
@@ -23,71 +23,88 @@ public final class TelemetrySender {
     private var task: RepeatedTask?
     private var looks = 0
     private var isEncoding = false
+    /// What waits for the round of encoding that is under way.
+    private var afterEncoding: [() -> Void] = []
     private var owesMetrics = true
+    private var collectors: [() -> Void] = []
     private let process = ProcessGauges()
 
-    /// Sends what `telemetry` collects over `link`, from the first connect on.
-    public init(telemetry: Telemetry, link: WorkerLink) {
+    init(telemetry: Telemetry, link: WorkerLink) {
         self.telemetry = telemetry
         self.link = link
     }
 
-    /// From now on.
-    public func start() {
+    /// From now on, until `finish` or `cancel`.
+    func start() {
         guard task == nil else { return }
         let sender = NIOLoopBound(self, eventLoop: link.eventLoop)
         task = link.eventLoop.scheduleRepeatedTask(initialDelay: Self.interval, delay: Self.interval) { _ in sender.value.look() }
+        telemetry.whenBatchFull { [loop = link.eventLoop] in loop.execute { sender.value.flush() } }
     }
 
+    /// See `WorkerLink.whenCollecting`.
+    func whenCollecting(_ work: @escaping () -> Void) { collectors.append(work) }
+
     /// The engine knows nothing of what the connection before it was told.
-    public func connected() {
+    func connected() {
         owesMetrics = true
         look()
     }
 
     /// Sends everything that waits, then runs `completion`: the last thing before a process ends.
-    public func finish(_ completion: @escaping () -> Void) {
+    func finish(_ completion: @escaping () -> Void) {
+        cancel()
+        let last = { [self] in
+            owesMetrics = true
+            flush()
+            if isEncoding { afterEncoding.append(completion) } else { completion() }
+        }
+        if isEncoding { afterEncoding.append(last) } else { last() }
+    }
+
+    func cancel() {
         task?.cancel()
         task = nil
-        owesMetrics = true
-        flush(completion)
+        telemetry.whenBatchFull(nil)
     }
 
     private func look() {
         looks += 1
-        if looks % Self.metricsEvery == 0 { process.update(telemetry.metrics, workerID: link.workerID) }
-        guard telemetry.hasSpans || owesMetrics || looks % Self.metricsEvery == 0 else { return }
-        flush()
+        if looks % Self.metricsEvery == 0 { owesMetrics = true }
+        if telemetry.hasSpans || owesMetrics { flush() }
     }
 
-    private func flush(_ completion: (() -> Void)? = nil) {
-        guard link.isConnected, !isEncoding, link.queuedBytes < Self.maximumQueuedBytes else {
-            completion?()
-            return
-        }
+    private func flush() {
+        guard link.isConnected, !isEncoding, link.queuedBytes < Self.maximumQueuedBytes else { return }
         isEncoding = true
-        let always = owesMetrics
-        let wantsMetrics = always || looks % Self.metricsEvery == 0
+        let wantsMetrics = owesMetrics
         owesMetrics = false
-        let bound = NIOLoopBound((sender: self, completion: completion), eventLoop: link.eventLoop)
-        let telemetry = telemetry
+        if wantsMetrics {
+            process.update(telemetry.metrics, workerID: link.workerID)
+            for collect in collectors { collect() }
+        }
+        let bound = NIOLoopBound(self, eventLoop: link.eventLoop)
         let loop = link.eventLoop
-        encoding.async {
+        encoding.async { [telemetry] in
             var frames: [[UInt8]] = []
             var bytes = 0
             while bytes < Self.maximumQueuedBytes, let frame = telemetry.takeSpanFrame() {
                 bytes += frame.count
                 frames.append(frame)
             }
-            if wantsMetrics, let frame = telemetry.metricFrame(always: always) { frames.append(frame) }
+            if wantsMetrics { frames.append(telemetry.metricFrame()) }
             let built = frames
-            loop.execute {
-                let (sender, completion) = bound.value
-                sender.isEncoding = false
-                for frame in built { sender.link.sendTelemetry(frame) }
-                completion?()
-            }
+            loop.execute { bound.value.encoded(built) }
         }
+    }
+
+    private func encoded(_ frames: [[UInt8]]) {
+        isEncoding = false
+        for frame in frames { link.sendTelemetry(frame) }
+        let waiting = afterEncoding
+        afterEncoding = []
+        for work in waiting { work() }
+        if task != nil, telemetry.hasBatch { flush() }
     }
 }
 

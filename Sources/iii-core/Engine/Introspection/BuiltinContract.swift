@@ -25,6 +25,7 @@ extension Engine {
             if let builtin = worker.builtin { fleet.announced(builtin) }
             call.succeed([
                 "instance_id": .string(instanceID.text), "channel_key": .string(channelKey), "config": entryConfigurations[name] ?? .null,
+                "trace_ratio": traceRatio.map(JSONValue.double) ?? .null,
             ])
         }
         add("core::builtin::ready", "A built-in has registered and bound everything") { [self] call, worker in
@@ -82,6 +83,17 @@ extension Engine {
             perform(httpFunctions.detached(worker))
             call.succeed([:])
         }
+        add("core::telemetry::trace", "Share of the traces begun here that are recorded; null for none") { [self] call, worker in
+            guard worker.builtinName == TelemetryRelay.consumer else {
+                return call.fail(.invalidArguments, "only \(TelemetryRelay.consumer) decides what is recorded")
+            }
+            let ratio = call.input["ratio"] ?? .null
+            guard ratio.isNull || ratio.number.map({ (0...1).contains($0) }) == true else {
+                return call.fail(.invalidArguments, "'ratio' is a number from 0 to 1, or null")
+            }
+            record(traces: ratio.number)
+            call.succeed([:])
+        }
         add("core::metrics::snapshot", "The engine's counters and table sizes") { [self] call, _ in call.succeed(metricsSnapshot()) }
         for command in ["list", "restart", "stop", "start", "logs"] {
             add("core::fleet::\(command)", "As `iii-core \(command)`") { [self] call, _ in
@@ -124,6 +136,17 @@ extension Engine {
         members["unhandled_bytes"] = JSONValue(coalescer.budget.inbound)
         members["telemetry_connections"] = JSONValue(telemetryConnections.count)
         return .object(members)
+    }
+
+    /// Tells every built-in which traces are to be recorded (`builtin::<name>::trace`); later ones hear it with their hello.
+    func record(traces ratio: Double?) {
+        guard ratio != traceRatio else { return }
+        traceRatio = ratio
+        let input: JSONValue = ["ratio": ratio.map(JSONValue.double) ?? .null]
+        for worker in registry.workers.values {
+            guard let name = worker.builtinName else { continue }
+            call(FunctionID(own: "builtin::\(name)::trace"), data: input.bytes, callee: worker)
+        }
     }
 
     /// Asks one process of a built-in to finish what it is doing (`builtin::<name>::drain`); `completion` runs when it has, or is

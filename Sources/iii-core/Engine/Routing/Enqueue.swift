@@ -40,6 +40,7 @@ extension Engine {
         input.set("messageReceiptId", .string(receipt))
         input.set("traceparent", raw: envelope.traceparent.isPresent ? Array(envelope.traceparent.of(bytes)) : nil)
         input.set("baggage", raw: envelope.baggage.isPresent ? Array(envelope.baggage.of(bytes)) : nil)
+        if envelope.tracestate.isPresent { input.set("tracestate", raw: Array(envelope.tracestate.of(bytes))) }
         if let namespace { input.set("namespace", .string(namespace)) }
         call(Self.enqueueFunction, data: input.finish(), feeder: caller) { [self] outcome in
             guard let callerID else {

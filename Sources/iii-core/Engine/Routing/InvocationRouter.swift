@@ -30,9 +30,9 @@ extension Engine {
         guard let functionID = FunctionIDBytes(literal: envelope.functionID, in: bytes) else {
             return invalid(connection, callerID, "field 'function_id' is missing or not a string")
         }
-        guard envelope.traceparent.isStringOrAbsent(in: bytes), envelope.baggage.isStringOrAbsent(in: bytes) else {
-            return invalid(connection, callerID, "field 'traceparent' or 'baggage' is not a string")
-        }
+        guard envelope.traceparent.isStringOrAbsent(in: bytes), envelope.baggage.isStringOrAbsent(in: bytes),
+            envelope.tracestate.isStringOrAbsent(in: bytes)
+        else { return invalid(connection, callerID, "field 'traceparent', 'baggage' or 'tracestate' is not a string") }
         var action = Action.synchronous
         if envelope.action.isPresent {
             guard let parsed = Self.action(envelope.action.of(bytes)) else {
@@ -155,6 +155,7 @@ extension Engine {
         }
         buffer.writeMember(#","traceparent":"#, envelope.traceparent, of: bytes)
         buffer.writeMember(#","baggage":"#, envelope.baggage, of: bytes)
+        buffer.writeMember(#","tracestate":"#, envelope.tracestate, of: bytes)
         buffer.writeMember(#","metadata":"#, envelope.metadata, of: bytes)
         buffer.writeInteger(UInt8(ascii: "}"))
     }

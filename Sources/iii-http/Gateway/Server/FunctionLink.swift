@@ -1,4 +1,5 @@
 import IIIProtocol
+import IIITelemetry
 import IIIWorker
 import NIOCore
 
@@ -30,7 +31,7 @@ extension WorkerLink: FunctionLink {
     ) -> UUIDBits? {
         // No timeout of the link's own: the gateway's request timers cost a list operation instead of a heap search.
         return call(
-            function, namespace: namespace, traceparent: traceparent, baggage: baggage, metadata: metadata, writeData: writeData,
-            completion: completion)
+            function, namespace: namespace, trace: IIITelemetry.TraceContext(traceparent: traceparent, baggage: baggage),
+            metadata: metadata, writeData: writeData, completion: completion)
     }
 }

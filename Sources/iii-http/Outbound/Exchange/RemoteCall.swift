@@ -1,5 +1,6 @@
 import IIICrypto
 import IIIProtocol
+import IIITelemetry
 import NIOCore
 
 /// One call of an HTTP-invoked function, and the request it becomes (http.md §17.3).
@@ -8,15 +9,13 @@ package struct RemoteCall: Sendable {
     package var invocationID: UUIDBits
     /// JSON text of the payload.
     package var payload: [UInt8]
-    package var traceparent: String?
-    package var baggage: String?
+    package var trace: TraceContext
 
-    package init(endpoint: RemoteEndpoint, invocationID: UUIDBits, payload: [UInt8], traceparent: String? = nil, baggage: String? = nil) {
+    package init(endpoint: RemoteEndpoint, invocationID: UUIDBits, payload: [UInt8], trace: TraceContext = .none) {
         self.endpoint = endpoint
         self.invocationID = invocationID
         self.payload = payload
-        self.traceparent = traceparent
-        self.baggage = baggage
+        self.trace = trace
     }
 
     /// The body every method carries, GET included: the payload without the access keys of channels.
@@ -30,8 +29,8 @@ package struct RemoteCall: Sendable {
         list.set("x-iii-Function-Path", endpoint.functionID)
         list.set("x-iii-Invocation-ID", invocationID.text)
         list.set("x-iii-Timestamp", String(timestamp))
-        // Callers choose these two; what could break out of its line is left out.
-        for (name, value) in [("traceparent", traceparent), ("baggage", baggage)] {
+        // Callers choose these; what could break out of its line is left out.
+        for (name, value) in [("traceparent", trace.traceparent), ("baggage", trace.baggage), ("tracestate", trace.tracestate)] {
             if let value, RemoteEndpoint.isHeaderValue(value) { list.set(name, value) }
         }
         for header in endpoint.headers { list.set(header.name, header.value) }
