@@ -33,7 +33,8 @@ extension SupervisorTests {
     }
 
     @Test(arguments: [
-        "workers: [", "workers: [{name: iii-htpp}]", "workers: [{name: a, exec: ${MISSING}}]", "workers: [{name: a, exec: /nowhere}]",
+        "workers: [", "", "# a comment\n", "workers: []", "workers: [{name: iii-telemetry}]", "workers: [{name: iii-htpp}]",
+        "workers: [{name: a, exec: ${MISSING}}]", "workers: [{name: a, exec: /nowhere}]",
     ])
     func anInvalidFileKeepsTheOldFleet(text: String) async throws {
         let fleet = try TestFleet(Self.two, .init(scripts: ["a": Self.forever]))
@@ -89,13 +90,31 @@ extension SupervisorTests {
         symlink("v2", "\(directory)/..tmp")
         rename("\(directory)/..tmp", "\(directory)/..data")
         watch.received(now: .seconds(1))
-        #expect(watch.deadline == .seconds(1) + ConfigWatch.debounce)
+        #expect(watch.deadline == .seconds(1) + SaveStability.debounce)
         #expect(!watch.isDue(now: .seconds(1)))
         #expect(watch.isDue(now: .seconds(2)))
         #expect(!watch.isDue(now: .seconds(3)))
     }
 
-    @Test(arguments: [LiveChange.applied, .needsRestart("new address"), .invalid("cors is wrong")])
+    @Test func aConfigurationIsFoundInADirectoryThatWasMadeAnew() throws {
+        let directory = TestFleet.makeDirectory()
+        defer { system("rm -rf '\(directory)'") }
+        mkdir("\(directory)/conf", 0o755)
+        try TestFleet.write("1", to: "\(directory)/conf/config.yaml")
+        let watch = ConfigWatch(path: "\(directory)/conf/config.yaml")
+        for round in 1...2 {
+            rename("\(directory)/conf", "\(directory)/old\(round)")
+            watch.received(now: .seconds(10 * round))
+            mkdir("\(directory)/conf", 0o755)
+            watch.received(now: .seconds(10 * round))
+            #expect(watch.deadline == nil)
+            try TestFleet.write("\(round) again", to: "\(directory)/conf/config.yaml")
+            watch.received(now: .seconds(10 * round))
+            #expect(watch.isDue(now: .seconds(10 * round) + SaveStability.debounce))
+        }
+    }
+
+    @Test(arguments: [LiveChange.applied, .needsRestart("new address"), .unanswered, .absent, .invalid("cors is wrong")])
     func aReadyBuiltInIsOfferedItsChangedConfig(_ answer: LiveChange) async throws {
         func text(_ timeout: Int) -> String {
             "workers: [{name: iii-http, exec: DIR/a, config: {port: 0, default_timeout: \(timeout)}}]"
@@ -115,7 +134,7 @@ extension SupervisorTests {
                 #expect(result == .success(["reloaded": true]))
                 #expect(isTold)
                 #expect(await fleet.child("iii-http")?.pid == pid)
-            case .needsRestart:
+            case .needsRestart, .unanswered, .absent:
                 #expect(isTold)
                 #expect(await eventually { await fleet.child("iii-http").map { $0.pid != nil && $0.pid != pid } ?? false })
             case .invalid:

@@ -64,8 +64,8 @@ final class TestFleet: Sendable {
             },
             willShutDown: { shared.add("willShutDown") },
             configurationChanged: { name, config in shared.add("config \(name) \(config?.text ?? "gone")") },
-            reconfigure: { child, config, completion in
-                shared.add("offer \(child.name) \(config.text)")
+            reconfigure: { name, _, config, completion in
+                shared.add("offer \(name) \(config.text)")
                 completion(liveChange ?? .needsRestart("test"))
             },
             workerManagersChanged: { _ in problem },

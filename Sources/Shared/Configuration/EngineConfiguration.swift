@@ -24,6 +24,14 @@ package struct EngineConfiguration: Sendable, Hashable {
     /// Entries of a type, first one first.
     package func entries(ofType typeName: String) -> [WorkerEntry] { entries.filter { $0.typeName == typeName } }
 
+    /// Entries that somebody has written and that do something.
+    package var wantedEntries: [WorkerEntry] {
+        entries.filter { entry in
+            if case .ignored? = entry.type?.service { return false }
+            return entry.isExplicit
+        }
+    }
+
     /// The port spawned workers are told: that of the first `iii-worker-manager` entry (spec §14.5).
     package var enginePort: Int { entries(ofType: "iii-worker-manager").first?.address?.port ?? WorkerManagerSettings.defaultPort }
 

@@ -96,10 +96,21 @@ int csup_epoll_wait(int epoll, csup_event *events, int maximum, int timeout_mill
 
 int csup_inotify_create(void) { return inotify_init1(IN_CLOEXEC | IN_NONBLOCK); }
 
-int csup_inotify_add_directory(int inotify, const char *path) {
-    uint32_t mask = IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_CLOSE_WRITE | IN_ATTRIB | IN_ONLYDIR;
+static const uint32_t names_mask =
+    IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR | IN_MASK_ADD;
+
+int csup_inotify_watch_names(int inotify, const char *path) { return inotify_add_watch(inotify, path, names_mask); }
+
+int csup_inotify_watch_entries(int inotify, const char *path) {
+    return inotify_add_watch(inotify, path, names_mask | IN_CLOSE_WRITE);
+}
+
+int csup_inotify_watch_file(int inotify, const char *path) {
+    uint32_t mask = IN_MODIFY | IN_CLOSE_WRITE | IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF | IN_MASK_ADD;
     return inotify_add_watch(inotify, path, mask);
 }
+
+void csup_inotify_unwatch(int inotify, int watch) { inotify_rm_watch(inotify, watch); }
 
 int csup_inotify_next(const char *buffer, size_t size, size_t *offset, csup_file_event *event) {
     struct inotify_event header;
@@ -110,6 +121,8 @@ int csup_inotify_next(const char *buffer, size_t size, size_t *offset, csup_file
     event->is_new = (header.mask & (IN_CREATE | IN_MOVED_TO)) != 0;
     event->is_overflow = (header.mask & IN_Q_OVERFLOW) != 0;
     event->is_ignored = (header.mask & IN_IGNORED) != 0;
+    event->is_modified = (header.mask & IN_MODIFY) != 0;
+    event->is_closed = (header.mask & IN_CLOSE_WRITE) != 0;
     event->is_attribute = (header.mask & IN_ATTRIB) != 0;
     event->name = header.len > 0 ? buffer + *offset + sizeof header : "";
     *offset += sizeof header + header.len;

@@ -99,15 +99,8 @@ final class Assembly: @unchecked Sendable {
             },
             willShutDown: { engine.eventLoop.execute { engine.beginDraining() } },
             configurationChanged: { name, config in engine.eventLoop.execute { engine.configurationChanged(name, config) } },
-            reconfigure: { child, config, completion in
-                engine.reconfigure(.init(child), config) { answer in
-                    let reason = answer?["reason"]?.string ?? "it did not answer"
-                    switch (answer?["applied"]?.bool, answer?["invalid"]?.bool) {
-                    case (true, _): completion(.applied)
-                    case (_, true): completion(.invalid(reason))
-                    default: completion(.needsRestart(reason))
-                    }
-                }
+            reconfigure: { name, process, config, completion in
+                engine.reconfigure(.init(name: name, generation: process?.generation), config) { completion(LiveChange($0)) }
             },
             workerManagersChanged: { listeners.apply($0) }, engineAddress: { listeners.engineAddress })
     }
@@ -172,6 +165,18 @@ final class Assembly: @unchecked Sendable {
 
 extension BuiltinSecrets.Bearer {
     fileprivate init(_ child: ChildGeneration) { self.init(name: child.name, generation: child.generation) }
+}
+
+extension LiveChange {
+    fileprivate init(_ answer: Engine.ConfigurationAnswer) {
+        switch answer {
+        case .applied: self = .applied
+        case .refused(let reason): self = .needsRestart(reason)
+        case .invalid(let reason): self = .invalid(reason)
+        case .none: self = .unanswered
+        case .notConnected: self = .absent
+        }
+    }
 }
 
 extension StringProtocol {

@@ -71,18 +71,25 @@ int csup_epoll_modify(int epoll, int descriptor, int interest, uint64_t tag);
 void csup_epoll_remove(int epoll, int descriptor);
 int csup_epoll_wait(int epoll, csup_event *events, int maximum, int timeout_milliseconds);
 
-// inotify
+// inotify. Watching the same file or directory again returns the same number and adds to what it reports.
 int csup_inotify_create(void);
-// Watches a directory for anything that creates, removes, renames or finishes writing an entry.
-int csup_inotify_add_directory(int inotify, const char *path);
+// A directory: entries that appear, vanish or are renamed.
+int csup_inotify_watch_names(int inotify, const char *path);
+// A directory: that, and entries that somebody has finished writing.
+int csup_inotify_watch_entries(int inotify, const char *path);
+// One file: every write, and the end of writing.
+int csup_inotify_watch_file(int inotify, const char *path);
+void csup_inotify_unwatch(int inotify, int watch);
 typedef struct {
     int watch;
     int is_directory;
     int is_new;                  // created or moved in
-    int is_overflow;
-    int is_ignored;              // the watch is gone
+    int is_overflow;             // events were lost
+    int is_ignored;              // the watch has ended
+    int is_modified;             // written, or cut
+    int is_closed;               // by somebody who had it open for writing
     int is_attribute;            // only metadata changed
-    const char *name;            // inside the buffer; "" when the event is about the directory itself
+    const char *name;            // inside the buffer; "" when the event is about the watched thing itself
 } csup_file_event;
 // Decodes the event at *offset of a buffer read from inotify and advances; 0 at the end.
 int csup_inotify_next(const char *buffer, size_t size, size_t *offset, csup_file_event *event);

@@ -189,33 +189,6 @@ extension Engine {
     private func worker(of builtin: BuiltinSecrets.Bearer) -> Worker? { registry.workers.values.first { $0.builtin == builtin } }
 }
 
-extension Engine {
-    /// How long a built-in may take to answer `builtin::<name>::configure`.
-    private static let reconfigurationTimeout = TimeAmount.seconds(5)
-
-    /// Offers a built-in its changed config (`builtin::<name>::configure`). `completion` gets the answer
-    /// `{applied, reason?, invalid?}`, or nil when there is none in time. May be called from any thread.
-    package func reconfigure(_ builtin: BuiltinSecrets.Bearer, _ config: JSONValue, completion: @escaping @Sendable (JSONValue?) -> Void) {
-        eventLoop.execute { [self] in
-            var isAnswered = false
-            func answer(_ value: JSONValue?) {
-                guard !isAnswered else { return }
-                isAnswered = true
-                completion(value)
-            }
-            guard let worker = worker(of: builtin) else { return answer(nil) }
-            let late = LoopBoxed(answer)
-            let timeout = eventLoop.scheduleTask(in: Self.reconfigurationTimeout) { late.value(nil) }
-            let input: JSONValue = ["config": config]
-            call(FunctionID(own: "builtin::\(builtin.name)::configure"), data: input.bytes, callee: worker) { outcome in
-                timeout.cancel()
-                guard case .result(let bytes?) = outcome else { return answer(nil) }
-                answer(try? JSONValue(parsing: bytes))
-            }
-        }
-    }
-}
-
 /// Carries a loop-confined value through a closure that another thread calls and that comes back to the loop.
 struct LoopBoxed<Value>: @unchecked Sendable {
     let value: Value

@@ -31,7 +31,7 @@ package struct ChildEnvironment: Sendable {
         var variables = inherited.filter { !Self.isWithheld($0.key) }
         variables.merge(child.entry.environment) { $1 }
         variables.merge(extra) { $1 }
-        let url = (hasSecret ? engine.builtinURL : engine.userURL) ?? engine.url
+        let url = engine.url(forBuiltin: hasSecret)
         variables["III_URL"] = url
         variables["III_ENGINE_URL"] = url
         // Not `III_WORKER_NAME`: SDKs in the user's programs take that for a name of their own.

@@ -1,82 +1,73 @@
-import CSupervision
 import Glibc
 
-/// Notices that the configuration file has another content, however it was saved: in place, by rename over it, or by a
-/// swapped symlink as Kubernetes does (docs/reference/supervisor.md#reload).
+/// Notices that the configuration file has another content, however it was saved: in place, by rename over it, by a swapped symlink
+/// as Kubernetes does, or in a directory that was made anew.
 ///
-/// Directories are watched, because a rename replaces the inode; but only a change of what the path resolves to counts,
-/// so a log file beside the configuration triggers nothing. A change is due 500 ms after the last event.
+/// Directories are watched, because a rename replaces the inode; but only names on the way to the file count, so a log file
+/// beside the configuration triggers nothing. When a change is whole, says `SaveStability`.
 package final class ConfigWatch {
-    package static let debounce: Duration = .milliseconds(500)
-
-    private struct Fingerprint: Equatable {
-        var device: UInt64
-        var inode: UInt64
-        var size: Int64
-        var seconds: Int
-        var nanoseconds: Int
-    }
-
-    package let descriptor: Int32
+    private let events = FileEvents()
     private let path: String
-    private var last: Fingerprint?
-    private var watches: [Int32] = []
-    /// When `isDue` will be true; nil when nothing has changed.
-    package private(set) var deadline: Duration?
+    private var names: [Int32: Set<String>] = [:]
+    private var file: Int32?
+    private var stability: SaveStability
 
     package init(path: String) {
         self.path = path
-        descriptor = csup_inotify_create()
-        last = Self.fingerprint(path)
-        watchDirectories()
+        stability = SaveStability(Self.fingerprint(path))
+        watchAnew()
     }
 
-    deinit { close(descriptor) }
+    package var descriptor: Int32 { events.descriptor }
+    /// Why changes of the file go unnoticed.
+    package var problem: String? { events.problem }
+    package var deadline: Duration? { stability.deadline }
 
     /// Reads what inotify has to say; call it when `descriptor` is readable.
     package func received(now: Duration) {
-        var buffer = [UInt8](repeating: 0, count: 16384)
-        while read(descriptor, &buffer, buffer.count) > 0 {}
-        let current = Self.fingerprint(path)
-        // While a save is under way the file may be gone; its return is the change.
-        guard let current, current != last else { return }
-        last = current
-        deadline = now + Self.debounce
-        watchDirectories()
+        var isElsewhere = false
+        events.drain { event in
+            if event.watch == file {
+                if event.isWritten { stability.written(now: now) }
+                if event.isClosed { stability.closed() }
+                isElsewhere = isElsewhere || event.isEnd
+            } else if event.isOverflow || event.name.isEmpty || names[event.watch]?.contains(event.name) == true {
+                isElsewhere = true
+            }
+        }
+        if isElsewhere { watchAnew() }
+        stability.observed(Self.fingerprint(path), now: now)
     }
 
     /// True once per change, when its time has come.
     package func isDue(now: Duration) -> Bool {
         guard let deadline, now >= deadline else { return false }
-        self.deadline = nil
-        return true
+        // Its last writes may not have been reported yet.
+        received(now: now)
+        return stability.isDue(now: now)
     }
 
-    /// The directory of the path and of every symlink's target on the way.
-    private func watchDirectories() {
-        var current = path
-        for _ in 0..<16 {
-            let directory = current.lastIndex(of: "/").map { $0 == current.startIndex ? "/" : String(current[..<$0]) } ?? "."
-            // Watching a directory again returns the same watch, so this does not add up.
-            _ = csup_inotify_add_directory(descriptor, directory)
-            var buffer = [UInt8](repeating: 0, count: 4096)
-            let count = readlink(current, &buffer, buffer.count)
-            guard count > 0 else { break }
-            let target = String(decoding: buffer.prefix(count), as: UTF8.self)
-            current = target.hasPrefix("/") ? target : directory + "/" + target
+    package func wasRead() { stability.wasRead() }
+
+    package func hold(for duration: Duration, now: Duration) -> Bool { stability.hold(for: duration, now: now) }
+
+    private func watchAnew() {
+        var wanted: [Int32: Set<String>] = [:]
+        for link in PathChain.links(of: path) {
+            if let watch = events.watch(link.directory, .names) { wanted[watch, default: []].insert(link.name) }
         }
-        if let resolved = realpath(path, nil) {
-            let target = String(cString: resolved)
-            free(resolved)
-            if let slash = target.lastIndex(of: "/") { _ = csup_inotify_add_directory(descriptor, String(target[..<slash])) }
-        }
+        for former in names.keys where wanted[former] == nil { events.end(former) }
+        names = wanted
+        let former = file
+        file = events.watch(path, .file)
+        if let former, former != file { events.end(former) }
     }
 
-    private static func fingerprint(_ path: String) -> Fingerprint? {
+    private static func fingerprint(_ path: String) -> SaveStability.Fingerprint? {
         var status = stat()
         guard stat(path, &status) == 0 else { return nil }
-        return Fingerprint(
-            device: UInt64(status.st_dev), inode: UInt64(status.st_ino), size: Int64(status.st_size), seconds: status.st_mtim.tv_sec,
-            nanoseconds: status.st_mtim.tv_nsec)
+        return SaveStability.Fingerprint(
+            device: UInt64(status.st_dev), inode: UInt64(status.st_ino), size: Int64(status.st_size), mode: UInt32(status.st_mode),
+            seconds: status.st_mtim.tv_sec, nanoseconds: status.st_mtim.tv_nsec)
     }
 }

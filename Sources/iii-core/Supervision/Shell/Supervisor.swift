@@ -11,7 +11,7 @@ package final class Supervisor: Sendable {
     enum Message: Sendable {
         case child(String, generation: Int?, ChildMachine.Event)
         case ready(String, generation: Int?, completion: @Sendable () -> Void)
-        case reconfigured(ChildSpecification, generation: Int, LiveChange)
+        case reconfigured(String, ChildGeneration?, LiveChange)
         case signal(Int32)
         case log(priority: Int, text: String)
         case list(@Sendable ([ChildStatus]) -> Void)

@@ -13,9 +13,12 @@ package struct SupervisorHooks: Sendable {
     /// The expanded config of an entry: set before its first spawn and at every change. `.null` means the entry has no
     /// `config:` block, nil that the entry is gone.
     package var configurationChanged: @Sendable (_ name: String, _ config: JSONValue?) -> Void
-    /// Offers a running built-in its changed config; call the completion when it has answered, or cannot.
+    /// Offers a core worker its changed config, nil for `process`: those that run as units of their own; call the completion when it
+    /// has answered, or cannot.
     package var reconfigure:
-        @Sendable (_ child: ChildGeneration, _ config: JSONValue, _ completion: @escaping @Sendable (LiveChange) -> Void) -> Void
+        @Sendable (
+            _ name: String, _ process: ChildGeneration?, _ config: JSONValue, _ completion: @escaping @Sendable (LiveChange) -> Void
+        ) -> Void
     /// Applies the `iii-worker-manager` entries of a new configuration; an error text keeps the old configuration.
     package var workerManagersChanged: @Sendable (_ entries: [WorkerEntry]) -> String?
     /// Where children find the engine after `workerManagersChanged`; nil when that cannot change.
@@ -32,9 +35,9 @@ package struct SupervisorHooks: Sendable {
         willShutDown: @escaping @Sendable () -> Void = {},
         configurationChanged: @escaping @Sendable (_ name: String, _ config: JSONValue?) -> Void = { _, _ in },
         reconfigure:
-            @escaping @Sendable (_ child: ChildGeneration, _ config: JSONValue, _ completion: @escaping @Sendable (LiveChange) -> Void) ->
-            Void =
-            { $2(.needsRestart("applied by a restart")) },
+            @escaping @Sendable (
+                _ name: String, _ process: ChildGeneration?, _ config: JSONValue, _ completion: @escaping @Sendable (LiveChange) -> Void
+            ) -> Void = { $3(.needsRestart("applied by a restart")) },
         workerManagersChanged: @escaping @Sendable (_ entries: [WorkerEntry]) -> String? = { _ in nil },
         engineAddress: @escaping @Sendable () -> EngineAddress? = { nil },
         becameReady: @escaping @Sendable () -> Void = {}
@@ -82,6 +85,10 @@ package enum LiveChange: Sendable, Equatable {
     case needsRestart(String)
     /// Unusable: a restart would fail too, so the old one stays in force.
     case invalid(String)
+    /// It is connected, but has not answered in time.
+    case unanswered
+    /// No such process is connected.
+    case absent
 }
 
 /// Where workers of this machine connect to the engine.
@@ -101,6 +108,9 @@ package struct EngineAddress: Sendable, Equatable {
         self.builtinURL = builtinURL
         self.port = port
     }
+
+    /// What a child is told, as `III_URL`.
+    package func url(forBuiltin isBuiltin: Bool) -> String { (isBuiltin ? builtinURL : userURL) ?? url }
 }
 
 /// How one supervisor runs.

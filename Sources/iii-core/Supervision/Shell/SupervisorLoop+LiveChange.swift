@@ -1,75 +1,54 @@
 import IIIConfiguration
 import IIIProtocol
 
-/// A reload that waits for built-ins to take over their changed config.
-struct ReloadProgress {
-    /// Names of those that have not answered yet, each with the plan's entry from before.
-    var offered: [String: ChildSpecification] = [:]
-    /// Who kept the old configuration, and why.
-    var problems: [String] = []
-    /// Requests to answer when all is done.
-    var waiting: [() -> Void] = []
-}
-
-// Changed config for core workers that run, ours and others': offered to them first, a restart only when they ask for it
-// (docs/reference/supervisor.md#reload).
+// Changed config for core workers that run, ours and others': offered to them first, a restart only when they ask for it (docs/reference/core-workers.md).
 extension SupervisorLoop {
-    /// Whether nothing but the `config` of a ready core worker has changed.
-    func canApplyLive(_ child: ChildSpecification) -> Bool {
-        guard let slot = slots[child.name], child.isPrivileged, child.entry.isCoreWorker, let machine = fleet.children[child.name],
-            machine.state == .ready,
-            !machine.isHandingOver
-        else {
-            return false
+    /// Whom to offer the changed `config` of an entry; nil when something else has changed too, or nobody can take it over.
+    func addressee(of child: ChildSpecification) -> ReloadMachine.Addressee? {
+        guard let slot = slots[child.name], child.isPrivileged, child.entry.isCoreWorker, let machine = fleet.children[child.name] else {
+            return nil
         }
+        // Left out here, it may well be run by somebody else.
+        if machine.state == .disabled { return .units }
+        guard machine.state == .ready, !machine.isHandingOver else { return nil }
         var same = slot.specification
         same.entry = child.entry
         var entry = slot.specification.entry
         entry.config = child.entry.config
-        return same == child && entry.isEquivalent(to: child.entry)
+        return same == child && entry.isEquivalent(to: child.entry) ? .generation(machine.generation) : nil
     }
 
-    func offer(_ child: ChildSpecification) {
+    func offer(_ child: ChildSpecification, to addressee: ReloadMachine.Addressee) {
         guard let slot = slots[child.name] else { return }
-        // A second reload may come before the first is answered: what the child has in force is what it had before both.
-        if reloading.offered[child.name] == nil { reloading.offered[child.name] = slot.specification }
-        let generation = fleet.children[child.name]?.generation ?? 0
+        reloads.offer(child, inForce: slot.specification, to: addressee)
         let mailbox = mailbox
-        hooks.reconfigure(ChildGeneration(name: child.name, generation: generation), child.entry.config ?? .null) { answer in
-            mailbox.post(.reconfigured(child, generation: generation, answer))
+        let name = child.name
+        let process: ChildGeneration? =
+            if case .generation(let generation) = addressee { ChildGeneration(name: name, generation: generation) } else { nil }
+        hooks.reconfigure(name, process, child.entry.config ?? .null) { answer in
+            mailbox.post(.reconfigured(name, process, answer))
         }
     }
 
-    func reconfigured(_ child: ChildSpecification, generation: Int, _ answer: LiveChange) {
-        // An answer to an offer that a later reload has replaced says nothing.
-        guard let wanted = plan.children.first(where: { $0.name == child.name }), wanted.entry.config == child.entry.config,
-            let before = reloading.offered.removeValue(forKey: child.name)
-        else { return finishOffers(of: child.name) }
-        if fleet.phase == .running, let slot = slots[child.name] {
-            // A child that has been started anew since read the old config.
-            let machine = fleet.children[child.name]
-            let isSameProcess = machine?.generation == generation && machine?.state == .ready && machine?.isHandingOver == false
-            switch isSameProcess ? answer : .needsRestart("it ended during the change") {
-            case .applied:
-                slot.specification = child
-                hooks.configurationChanged(child.name, child.entry.config ?? .null)
-                logs.info("\(child.name): configuration applied without a restart")
-            case .needsRestart(let reason):
-                logs.info("\(child.name): restarting for its changed configuration: \(reason)")
-                change(child, MonotonicClock.now)
-            case .invalid(let reason):
-                keep(before)
-                reloading.problems.append("\(child.name): \(reason)")
-            }
+    func reconfigured(_ name: String, _ process: ChildGeneration?, _ answer: LiveChange) {
+        switch reloads.answered(name, answer, isStillThere: isStillThere(name, process)) {
+        case .adopt(let child, let remark):
+            slots[name]?.specification = child
+            hooks.configurationChanged(name, child.entry.config ?? .null)
+            logs.info("\(name): \(remark)")
+        case .restart(let child, let reason):
+            logs.info("\(name): restarting for its changed configuration: \(reason)")
+            if fleet.phase == .running { change(child, MonotonicClock.now) }
+        case .keep(let child): keep(child)
+        case nil: break
         }
         finishReload()
     }
 
-    /// An entry that has left the plan is not waited for.
-    private func finishOffers(of name: String) {
-        guard !plan.children.contains(where: { $0.name == name }) else { return }
-        reloading.offered[name] = nil
-        finishReload()
+    private func isStillThere(_ name: String, _ process: ChildGeneration?) -> Bool {
+        guard let machine = fleet.children[name] else { return false }
+        guard let process else { return machine.state == .disabled }
+        return machine.generation == process.generation && machine.state == .ready && !machine.isHandingOver
     }
 
     /// The plan says what is in force, so that the next reload compares with that.

@@ -55,8 +55,7 @@ extension SupervisorLoop {
             let lines = logs.tail(names.map(EngineConfiguration.canonical), count: count, since: since)
             reply(.success(.array(lines.suffix(count).map(\.json))))
         case .reload:
-            reload(cause: "reload was requested")
-            whenReloaded { [self] in reply(lastReload?.error.map { .failure(.failed($0)) } ?? .success(["reloaded": true])) }
+            reload(cause: "reload was requested") { error in reply(error.map { .failure(.failed($0)) } ?? .success(["reloaded": true])) }
         case .shutdown:
             reply(.success(["draining": true]))
             shutDown(reason: "shutdown was requested")

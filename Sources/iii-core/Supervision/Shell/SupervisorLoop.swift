@@ -26,7 +26,9 @@ final class SupervisorLoop: @unchecked Sendable {
     var waiters: [Waiter] = []
     var configWatch: ConfigWatch?
     var lastReload: (at: String, error: String?)?
-    var reloading = ReloadProgress()
+    var reloads = ReloadMachine()
+    /// Who waits for the outcome of a reload, by its number.
+    var reloadReplies: [Int: [(String?) -> Void]] = [:]
     var lifeline: [Int32] = [-1, -1]
     var isReady = false
     private var signals: SignalPipe?
@@ -83,6 +85,9 @@ final class SupervisorLoop: @unchecked Sendable {
         if let path = options.configPath {
             let watch = ConfigWatch(path: path)
             configWatch = watch
+            if let problem = watch.problem {
+                logs.warning(.watchIncomplete, "changes of \(path) go unnoticed, use `iii-core reload`: \(problem)")
+            }
             loop.add(watch.descriptor, .read) { _, _ in watch.received(now: MonotonicClock.now) }
         }
         logs.setNames(plan.children.map(\.name))
@@ -97,7 +102,7 @@ final class SupervisorLoop: @unchecked Sendable {
     }
 
     private func end() -> Int32 {
-        for work in reloading.waiting { work() }
+        for reply in reloadReplies.values.joined() { reply("the engine has shut down") }
         logs.info("iii-core stopped")
         if options.adoptsOrphans { sweepAll() }
         standIn.close()
@@ -140,7 +145,7 @@ final class SupervisorLoop: @unchecked Sendable {
         let now = MonotonicClock.now
         logs.flushPartialLines(now: now)
         execute(fleet.timePassed(now: now))
-        if configWatch?.isDue(now: now) ?? false { reload(cause: "the configuration file has changed") }
+        if configWatch?.isDue(now: now) ?? false { configurationFileChanged(now: now) }
         for slot in slots.values where slot.watch?.isDue(now: now) ?? false { filesChanged(slot) }
         checkMemory(now)
         settleWaiters(now)
@@ -203,7 +208,7 @@ final class SupervisorLoop: @unchecked Sendable {
                 handle(name, .becameReady, of: generation)
                 receiveClients(MonotonicClock.now)
                 completion()
-            case .reconfigured(let child, let generation, let answer): reconfigured(child, generation: generation, answer)
+            case .reconfigured(let name, let process, let answer): reconfigured(name, process, answer)
             case .signal(let number): signalArrived(number)
             case .log(let priority, let text): logs.log(priority: priority, text)
             case .list(let completion): completion(statuses())

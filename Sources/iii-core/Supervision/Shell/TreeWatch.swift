@@ -72,7 +72,7 @@ package final class TreeWatch {
             return
         }
         let absolute = path.hasPrefix("/") ? path : (base.map { $0 + "/" } ?? "") + path
-        let watch = csup_inotify_add_directory(descriptor, absolute)
+        let watch = csup_inotify_watch_entries(descriptor, absolute)
         guard watch >= 0 else {
             if isRoot { complaints.append("cannot watch '\(path)': \(ProcessSpawner.text(errno))") }
             return
