@@ -287,6 +287,12 @@ def test_a_mistyped_configuration_never_reaches_another_fleet(tmp_path):
         other = tmp_path / "other.yaml"
         other.write_text("workers: [")
         assert run_core("stop", "iii-http", "-c", other, cwd=tmp_path).returncode == 1
+        # A file of another fleet that names the same port, as two that name none do.
+        other.write_text(fleet.config.read_text())
+        for command in (["stop", "iii-http"], ["restart", "--all"], ["reload"], ["ps"], ["logs"]):
+            done = run_core(*command, "-c", other, cwd=tmp_path)
+            assert done.returncode == 1 and f"was started with '{fleet.config}'" in done.stderr, command
+        assert run_core("ps", "--port", fleet.port, cwd=tmp_path).returncode == 0
         assert fleet.pid_of("iii-http") == before
         # The very file of this engine, broken or gone, still names it.
         text = fleet.config.read_text()
@@ -294,6 +300,11 @@ def test_a_mistyped_configuration_never_reaches_another_fleet(tmp_path):
         assert run_core("ps", "-c", fleet.config, cwd=tmp_path).returncode == 0
         assert run_core("ps", cwd=tmp_path).returncode == 0
         fleet.config.unlink()
+        assert run_core("ps", "-c", fleet.config, cwd=tmp_path).returncode == 0
+        # Or one that names another port by now, which is not in force.
+        fleet.config.write_text(text.replace(str(fleet.port), str(free_port())).replace("iii-http", "iii-htpp"))
+        assert run_core("ps", "-c", fleet.config, cwd=tmp_path).returncode == 0
+        fleet.config.write_text("workers: []\n")
         assert run_core("ps", "-c", fleet.config, cwd=tmp_path).returncode == 0
         fleet.config.write_text(text)
 

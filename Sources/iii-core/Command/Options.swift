@@ -37,16 +37,23 @@ struct RunningEngine: ParsableArguments {
         if let port { return commands(locator, port: port) }
         guard config != nil || access("config.yaml", R_OK) == 0 else { return commands(locator, port: 49134) }
         let path = config ?? "config.yaml"
+        let configuration: EngineConfiguration
         do {
-            let configuration = try EngineConfiguration.load(
+            configuration = try EngineConfiguration.load(
                 text: try ConfigurationFile.read(path), path: path, environment: environment, engineVersion: engineVersion)
-            return commands(locator, port: configuration.enginePort)
         } catch {
             // A file that is broken or gone now must not keep anybody from the engine that still runs on what it was; but only
             // from that one: the fleet of another file was not meant.
             let live = locator.engines(startedWith: path)
             if live.count == 1 { return ControlCommands(socketPath: live[0]) }
             ControlCommands.write("\(error)\nHint: --port names the engine without reading a configuration.", to: 2)
+            throw ExitCode(1)
+        }
+        do throws(FleetError) {
+            let (path, hint) = try locator.engine(of: path, port: configuration.enginePort)
+            return ControlCommands(socketPath: path, hint: hint)
+        } catch {
+            ControlCommands.write("Error: \(error.message)", to: 2)
             throw ExitCode(1)
         }
     }

@@ -31,13 +31,28 @@ package struct EngineLocator: Sendable {
         return (candidates[0], hint)
     }
 
+    /// The engine that a file means: the one on its port, or one that was started with it on another, since the port in the file may
+    /// have changed and not be in force. An engine on that port that was started with another file is not meant.
+    package func engine(of configPath: String, port: Int) throws(FleetError) -> (socketPath: String, hint: String?) {
+        let onPort = engine(onPort: port)
+        let status = Self.status(of: onPort.socketPath)
+        let wanted = Self.canonical(configPath)
+        // An engine without a file is known by its port only.
+        if let status, status["config"]?.string.map({ $0 == wanted }) ?? true { return onPort }
+        let others = engines(startedWith: configPath)
+        if others.count == 1 { return (others[0], nil) }
+        guard let file = status?["config"]?.string else { return onPort }
+        throw .failed("the engine on port \(port) was started with '\(file)', not with '\(wanted)'; `--port \(port)` means it all the same")
+    }
+
     /// Sockets of the engines that answer and were started with this very file.
     package func engines(startedWith configPath: String) -> [String] {
         let wanted = Self.canonical(configPath)
-        return directories.flatMap(ControlSocketPath.sockets).filter { path in
-            let status = try? ControlClient(path: path, timeout: .seconds(5)).call(.status(name: nil))
-            return status?["config"]?.string == wanted
-        }
+        return directories.flatMap(ControlSocketPath.sockets).filter { Self.status(of: $0)?["config"]?.string == wanted }
+    }
+
+    private static func status(of socketPath: String) -> JSONValue? {
+        try? ControlClient(path: socketPath, timeout: .seconds(5)).call(.status(name: nil))
     }
 
     /// The same text for the same file, however it is named; also for one that is gone.
