@@ -5,6 +5,7 @@ Every case asserts that what is behind the ambiguity never becomes a second requ
 
 import socket
 import threading
+import time
 
 import pytest
 import requests
@@ -21,12 +22,18 @@ def core():
         yield it
 
 
+def late(_data):
+    """Answers when whatever the client sends behind its request has come."""
+    time.sleep(0.2)
+    return {"body": "late"}
+
+
 @pytest.fixture(scope="module")
 def app(core):
     """`/echo` answers with the JSON body it got, `/smuggled` must never be called by these tests."""
     functions = {
-        "raw::echo": lambda data: {"body": data["body"]}, "raw::smuggled": ok, "raw::big": lambda data: {"body": "x" * 8_000_000}, "raw::ok": ok}
-    with serving(core.port, functions, {"/smuggled": "raw::smuggled", "/big": "raw::big", "/ok": "raw::ok"}) as service:
+        "raw::echo": lambda data: {"body": data["body"]}, "raw::smuggled": ok, "raw::big": lambda data: {"body": "x" * 8_000_000}, "raw::ok": ok, "raw::late": late}
+    with serving(core.port, functions, {"/smuggled": "raw::smuggled", "/big": "raw::big", "/ok": "raw::ok", "/late": "raw::late"}) as service:
         service.wire.register_trigger("http", "raw::echo", config={"api_path": "/echo", "http_method": "POST"})
         wait_for(lambda: requests.get(f"{core.http_url}/ok", timeout=10).status_code == 200, "the routes are live")
         yield service
@@ -200,6 +207,28 @@ def test_a_client_that_does_not_take_its_response_is_cut(core, app):
         for _ in range(20):
             assert requests.get(f"{core.http_url}/ok", timeout=10).status_code == 200
         wait_for(lambda: core_connections(core) == 0, "the connection is cut")
+
+
+@pytest.mark.parametrize(
+    "rest", [b"x", b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n", b"\r\n\r\n", b"\x00\xff"], ids=["byte", "request", "lines", "binary"])
+@pytest.mark.parametrize("is_split", [True, False], ids=["split", "whole"])
+def test_whatever_follows_a_last_request_costs_no_answer(core, app, rest, is_split):
+    head = b"GET /late HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    data = talk(core, *([head, rest, rest] if is_split else [head + rest + rest]))
+    assert statuses(data) == [200] and data.endswith(b"\"late\"")
+
+
+def test_a_client_that_closes_its_side_gets_its_answers(core, app):
+    one = b"GET /late HTTP/1.1\r\nHost: x\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", core.http_port), timeout=20) as client:
+        client.sendall(one + one)
+        client.shutdown(socket.SHUT_WR)
+        assert statuses(read(client)) == [200, 200]
+
+
+@pytest.mark.parametrize("host", [b"x y", b"a/b", b"<x>", b"a:b", b"[::1"], ids=["space", "path", "brackets", "port", "literal"])
+def test_a_host_that_is_none_is_refused(core, app, host):
+    assert statuses(talk(core, b"GET /smuggled HTTP/1.1\r\nHost: " + host + b"\r\n\r\n")) == [400]
 
 
 def core_connections(core) -> int:

@@ -15,11 +15,12 @@ import Testing
     @Test func success() {
         #expect(Self.result(204, "") == .none)
         #expect(Self.result(200, "") == .none)
+        #expect(Self.result(200, " \r\n\t ") == .none)
         #expect(Self.result(201, #"{"n":9007199254740993}"#) == .value(Array(#"{"n":9007199254740993}"#.utf8)))
         #expect(Self.result(200, " null ") == .value(Array(" null ".utf8)))
     }
 
-    @Test(arguments: ["<html>", "{", " ", "{\"a\":1}x", "\u{FEFF}{}"])
+    @Test(arguments: ["<html>", "{", " \u{A0}", "{\"a\":1}x", "\u{FEFF}{}"])
     func successThatIsNotJSON(_ body: String) {
         guard case .failure(let error) = Self.result(200, body) else { return #expect(Bool(false)) }
         #expect(error.code == "invalid_response")

@@ -45,6 +45,8 @@ public enum DiagnosticCode: String, Sendable, CaseIterable {
     case functionFailed = "function_failed"
     case responseInvalid = "response_invalid"
     case middlewareUnclear = "middleware_unclear"
+    case slowClientCut = "slow_client_cut"
+    case exchangeBroken = "exchange_broken"
     case streamsUnavailable = "streams_unavailable"
     case openAPIStale = "openapi_stale"
 

@@ -103,6 +103,21 @@ private struct SingleCall: Sendable {
     let payload: JSONValue
     let action: CallAction
 
+    /// What stands against reaching the engine, for people.
+    private static func reason(_ error: any Error, _ url: WebSocketURL) -> String {
+        let place = "\(url.host):\(url.port)"
+        let cure = "start one with `iii-core up`, or name the right one with --address and --port"
+        switch error {
+        case let error as NIOConnectionError:
+            guard let failure = error.connectionErrors.last else { return "the host \(url.host) is not known; \(cure)" }
+            let text = (failure.error as? IOError).map { String(cString: strerror($0.errnoCode)) } ?? "\(failure.error)"
+            return "no engine at \(place) (\(text)); \(cure)"
+        case let error as IOError: return "no engine at \(place) (\(String(cString: strerror(error.errnoCode)))); \(cure)"
+        case ChannelError.connectTimeout: return "no answer from \(place); \(cure)"
+        default: return "\(error)"
+        }
+    }
+
     func perform(timeout: TimeAmount) async -> Result<JSONValue?, Failure> {
         let loop = MultiThreadedEventLoopGroup.singleton.next()
         var quiet = Logger(label: "trigger")
@@ -112,7 +127,7 @@ private struct SingleCall: Sendable {
         let hasLeft = loop.makePromise(of: Void.self)
         loop.execute {
             let link = WorkerLink(options: options, on: loop, logger: logger)
-            link.onConnectFailure = { promise.succeed(.failure(.unreachable("\($0)"))) }
+            link.onConnectFailure = { promise.succeed(.failure(.unreachable(Self.reason($0, options.url)))) }
             link.onReady = {
                 link.call(FunctionID(own: function), action: action, writeData: { $0.writeBytes(payload.bytes) }) { outcome in
                     switch outcome {

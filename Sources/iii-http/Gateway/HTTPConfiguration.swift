@@ -25,6 +25,11 @@ package struct HTTPConfiguration: Sendable, Equatable {
     package var idleTimeout: TimeAmount
     package var shutdownGrace: TimeAmount
     package var maximumConnections: Int
+    package var maximumBufferedBytes: Int
+    package var workerRestartHold: TimeAmount
+    package var workerRestartHoldLimit: Int
+    /// 0 = the routes of a worker go with it.
+    package var workerRestartGrace: TimeAmount
     /// 0 = never closed for this.
     package var maximumRequestsPerConnection: Int
     package var writeStallTimeout: TimeAmount
@@ -79,6 +84,10 @@ package struct HTTPConfiguration: Sendable, Equatable {
         idleTimeout = TimeAmount(values[Key.idleTimeout])
         shutdownGrace = TimeAmount(values[Key.shutdownGrace])
         maximumConnections = values[Key.maximumConnections]
+        maximumBufferedBytes = values[Key.maximumBufferedBytes]
+        workerRestartHold = TimeAmount(values[Key.workerRestartHold])
+        workerRestartHoldLimit = values[Key.workerRestartHoldLimit]
+        workerRestartGrace = TimeAmount(values[Key.workerRestartGrace])
         maximumRequestsPerConnection = values[Key.maximumRequestsPerConnection]
         writeStallTimeout = TimeAmount(values[Key.writeStallTimeout])
         bodyTimeout = TimeAmount(values[Key.bodyTimeout])

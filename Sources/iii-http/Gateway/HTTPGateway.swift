@@ -88,7 +88,7 @@ public final class HTTPGateway: CoreWorker {
         triggers = TriggerProvider(
             HTTPTriggerType.declaration, on: link, sweepDelay: Self.sweepDelay,
             accept: { [self] binding, _ throws(InvocationError) in try bind(binding) },
-            release: { [self] binding, _, _ in unbind(binding.id) })
+            release: { [self] binding, _, reason in unbind(binding.id, reason) })
     }
 
     /// Private ones: the core tells of channels that functions open, and of functions that change.
@@ -143,7 +143,12 @@ public final class HTTPGateway: CoreWorker {
     }
 
     public var status: String {
-        "\(core.routes.count) routes, \(core.slots.count) connections"
+        var parts = ["\(core.routes.count) routes", "\(core.slots.count) connections"]
+        let memory = core.memory
+        if memory.total > 0 { parts.append("\(memory.total) bytes buffered") }
+        if memory.refusals + memory.cuts > 0 { parts.append("\(memory.refusals) refused and \(memory.cuts) cut for memory") }
+        if core.heldCount > 0 { parts.append("\(core.heldCount) waiting for a worker") }
+        return parts.joined(separator: ", ")
     }
 
     /// A successor accepts on the same socket. Every connection that this process has accepted is served to its end: the next
@@ -163,13 +168,23 @@ public final class HTTPGateway: CoreWorker {
     // MARK: Triggers
 
     private func bind(_ binding: TriggerBinding) throws(InvocationError) -> Bound {
+        do throws(InvocationError) {
+            return try bindRoute(binding)
+        } catch {
+            // Refused, an update leaves the old route in force, as long as it has a function.
+            core.routes.noteRefusal(triggerID: binding.id)
+            throw error
+        }
+    }
+
+    private func bindRoute(_ binding: TriggerBinding) throws(InvocationError) -> Bound {
         switch try TriggerConfiguration(binding) {
         case .unsupportedMethod(let method):
             context.logger.warning("Unsupported HTTP method: \(method)", metadata: ["trigger_id": "\(binding.id)"])
-            unbind(binding.id)
+            unbind(binding.id, .unregistered)
             return .nothing
         case .route(let route):
-            do { try core.routes.add(route) } catch { throw TriggerConfiguration.refusal(error.message) }
+            do { try core.add(route) } catch { throw TriggerConfiguration.refusal(error.message) }
             context.logger.info("[REGISTERED] Endpoint \(route.description) → \(route.functionID.text)")
             warnIfShadowed(route)
             publisher.changed()
@@ -184,8 +199,11 @@ public final class HTTPGateway: CoreWorker {
             metadata: ["trigger_id": "\(route.triggerID)", "function_id": "\(route.functionID.text)"])
     }
 
-    private func unbind(_ triggerID: String) {
-        guard let route = core.routes.remove(triggerID: triggerID) else { return }
+    /// A trigger that went with its worker is remembered for a while: the worker may be restarting.
+    private func unbind(_ triggerID: String, _ reason: UnregistrationReason) {
+        guard let route = reason == .disconnected ? core.depart(triggerID: triggerID) : core.routes.remove(triggerID: triggerID) else {
+            return
+        }
         publisher.changed()
         context.logger.info("Unregistering router \(route.method.name):\(route.pattern.key)")
     }

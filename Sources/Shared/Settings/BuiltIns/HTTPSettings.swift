@@ -44,6 +44,10 @@ package enum HTTPSettings {
     package static let tls = Setting("tls", .object(TLSSettings.group), absent: "plain HTTP", "Certificate and rules of HTTPS.")
     package static let maximumConnections = Setting(
         "max_connections", .count(1...1_000_000), default: 10_000, "Connections at a time; further ones get 503.")
+    package static let maximumBufferedBytes = Setting(
+        "max_buffered_bytes", .bytes((1 << 20)...(1 << 40)), default: 134_217_728,
+        "Request bodies that wait and answers that are not taken, all connections together. Above it clients that take nothing are cut and new requests get 503."
+    )
     package static let maximumRequestsPerConnection = Setting(
         "max_requests_per_connection", .count, default: 0, "After this many the response says `connection: close`; 0 = never.")
     package static let maximumHeadBytes = Setting(
@@ -68,6 +72,14 @@ package enum HTTPSettings {
     package static let concurrencyQueueLimit = Setting(
         "concurrency_queue_limit", .count(0...1_000_000), absent: "four times `concurrency_request_limit`", example: 4096,
         "Requests that may wait for a place; further ones get 503 with `Retry-After`.")
+    package static let workerRestartHold = Setting(
+        "worker_restart_hold_ms", .milliseconds, default: 3000,
+        "How long a request waits when the only worker of its route has disconnected; then 503 with `Retry-After`.")
+    package static let workerRestartHoldLimit = Setting(
+        "worker_restart_hold_limit", .count(0...100_000), default: 256, "Requests that may wait so; further ones get the 503 at once.")
+    package static let workerRestartGrace = Setting(
+        "worker_restart_grace_ms", .milliseconds, default: 10_000,
+        "How long such a worker is expected back; then its routes are 404. 0 = they are at once.")
     package static let bodyLimit = Setting("body_limit", .bytes(0...(48 << 20)), default: 16_777_216, "Largest buffered (JSON) body; 413.")
     package static let streamBodyLimit = Setting(
         "stream_body_limit", .bytes, absent: "no limit", example: 1_073_741_824,
@@ -138,6 +150,7 @@ package enum HTTPSettings {
             port
             tls
             maximumConnections
+            maximumBufferedBytes
             maximumRequestsPerConnection
             maximumHeadBytes
             maximumHeaderCount
@@ -151,6 +164,9 @@ package enum HTTPSettings {
             requestTimeout
             concurrencyLimit
             concurrencyQueueLimit
+            workerRestartHold
+            workerRestartHoldLimit
+            workerRestartGrace
             bodyLimit
             streamBodyLimit
             invalidJSON

@@ -22,6 +22,10 @@ package enum GatewayError: Error, Equatable, Sendable {
     case streamLost
     /// The concurrency limit and its queue are full.
     case overloaded
+    /// `max_buffered_bytes` is reached.
+    case buffersFull
+    /// The route's worker is gone and was not back in time; it may be restarting.
+    case workerRestarting
     /// The link to the core is down.
     case coreUnavailable
 
@@ -38,7 +42,7 @@ package enum GatewayError: Error, Equatable, Sendable {
         case .functionFailed(_, _, _, let status): status
         case .invalidResponse: 500
         case .streamLost: 502
-        case .overloaded, .coreUnavailable: 503
+        case .overloaded, .buffersFull, .workerRestarting, .coreUnavailable: 503
         case .deadlineExceeded: 504
         }
     }
@@ -88,6 +92,8 @@ package enum GatewayError: Error, Equatable, Sendable {
         case .deadlineExceeded: "Request deadline exceeded"
         case .streamLost: "The response stream was lost"
         case .overloaded: "Too many concurrent requests"
+        case .buffersFull: "Too much data in flight"
+        case .workerRestarting: "The worker of this route is away"
         case .coreUnavailable: "Engine unavailable"
         }
     }
@@ -108,6 +114,8 @@ package enum GatewayError: Error, Equatable, Sendable {
         case .deadlineExceeded: "DEADLINE_EXCEEDED"
         case .streamLost: "STREAM_LOST"
         case .overloaded: "OVERLOADED"
+        case .buffersFull: "BUFFERS_FULL"
+        case .workerRestarting: "WORKER_RESTARTING"
         case .coreUnavailable: "ENGINE_UNAVAILABLE"
         }
     }

@@ -2,7 +2,7 @@ import IIIProtocol
 
 /// Where status, headers and body stand in the JSON text that a handler returned (http.md §10.2). Nothing is decoded yet.
 struct HandlerResult {
-    /// nil: not deliverable as final status (1xx).
+    /// nil: not deliverable as final status.
     private(set) var status: Int?
     /// A JSON object or array, in whole.
     private(set) var headers: Range<Int>?
@@ -27,16 +27,14 @@ struct HandlerResult {
         }
     }
 
-    /// Baseline rules: only a non-negative integer counts, what is outside 100…999 falls back to the default (200).
+    /// Baseline rules but one: only an integer counts, other values mean the default (200). An integer outside 200…599 cannot be
+    /// sent and is not passed over in silence (§20.18).
     private static func status(_ text: UnsafeRawBufferPointer, _ fallback: Int) -> Int? {
-        guard !text.isEmpty, text.count <= 18 else { return fallback }
-        var value = 0
-        for byte in text {
-            guard byte &- 0x30 < 10 else { return fallback }
-            value = value * 10 + Int(byte &- 0x30)
-        }
-        if value >= 100, value < 200 { return nil }
-        return value >= 200 && value <= 999 ? value : fallback
+        let digits = text.first == UInt8(ascii: "-") ? UnsafeRawBufferPointer(rebasing: text.dropFirst()) : text
+        guard !digits.isEmpty, digits.allSatisfy({ $0 &- 0x30 < 10 }) else { return fallback }
+        guard digits.count == 3, digits.count == text.count else { return nil }
+        let value = digits.reduce(0) { $0 * 10 + Int($1 &- 0x30) }
+        return (200...599).contains(value) ? value : nil
     }
 }
 

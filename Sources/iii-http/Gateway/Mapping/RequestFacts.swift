@@ -16,6 +16,7 @@ package struct RequestFacts {
     package private(set) var requestID: String?
 
     private var hostCount = 0
+    private var hasInvalidHost = false
     private var hasTransferEncoding = false
     private var hasChunkedCoding = false
     private var hasConflictingLength = false
@@ -40,6 +41,7 @@ package struct RequestFacts {
         if head.version.minor >= 1, hostCount != 1 {
             throw .badRequest(hostCount == 0 ? "missing host header" : "more than one host header")
         }
+        if hasInvalidHost { throw .badRequest("the host header is no host") }
         if hostCount > 1 { throw .badRequest("more than one host header") }
         if head.version.minor == 0 { expectsContinue = false }
         hasBody = hasTransferEncoding || (contentLength ?? 0) > 0
@@ -60,7 +62,9 @@ package struct RequestFacts {
     /// The length is looked at first, so that most headers cost one comparison.
     private mutating func note(_ name: UnsafeRawBufferPointer, _ value: String) {
         switch name.count {
-        case 4 where ASCII.equals(name, "host"): hostCount += 1
+        case 4 where ASCII.equals(name, "host"):
+            hostCount += 1
+            if !HostField.isValid(value) { hasInvalidHost = true }
         case 6:
             if ASCII.equals(name, "origin") { origin = value } else if ASCII.equals(name, "expect") { noteExpectation(value) }
         case 7:

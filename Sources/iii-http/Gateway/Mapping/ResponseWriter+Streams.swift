@@ -8,6 +8,7 @@ extension ResponseWriter {
         if form.isStreamed, form.isHTTP10 { form.closes = true }
         writeCollectedHead(status, headers, form, to: &buffer)
         if form.isChunked { buffer.writeStaticString("transfer-encoding: chunked\r\n") }
+        if status == 205 { buffer.writeStaticString("content-length: 0\r\n") }
         writeConnection(form, to: &buffer)
         buffer.writeStaticString("\r\n")
     }

@@ -137,7 +137,7 @@ struct ResponseWriter {
         buffer.writeStaticString("\r\n")
     }
 
-    static func mayHaveBody(_ status: Int) -> Bool { status != 204 && status != 304 }
+    static func mayHaveBody(_ status: Int) -> Bool { status != 204 && status != 205 && status != 304 }
 
     /// Compresses the body where that is asked for and possible, then ends the head (§20.26).
     func writeBody(
@@ -162,6 +162,9 @@ struct ResponseWriter {
             buffer.writeStaticString("content-length: ")
             buffer.writeDecimal(body.count)
             buffer.writeStaticString("\r\n")
+        } else if status == 205 {
+            // Never with content, but its end has to be said (RFC 9110 §15.3.6).
+            buffer.writeStaticString("content-length: 0\r\n")
         }
         writeConnection(form, to: &buffer)
         buffer.writeStaticString("\r\n")

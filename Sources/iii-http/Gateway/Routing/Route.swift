@@ -1,5 +1,6 @@
 import IIIProtocol
 import IIIWorker
+import NIOCore
 
 /// One registered `http` trigger, with everything a request needs already in wire form. Immutable.
 ///
@@ -16,6 +17,8 @@ package final class Route: Sendable {
     package let metadata: [UInt8]?
     /// Where the ids of handler, condition and middleware are looked up; nil means `default` (§18.7).
     package let namespace: String?
+    /// Its worker is gone, and until then remembered as one that may come back; nil for a live route.
+    package let departure: NIODeadline?
 
     /// `"<name>":` for every parameter of the pattern.
     let parameterKeys: [[UInt8]]
@@ -27,7 +30,7 @@ package final class Route: Sendable {
 
     package init(
         triggerID: String, method: RouteMethod, pattern: RoutePattern, functionID: FunctionID, condition: FunctionID? = nil,
-        middleware: [FunctionID] = [], metadata: [UInt8]? = nil, namespace: String? = nil
+        middleware: [FunctionID] = [], metadata: [UInt8]? = nil, namespace: String? = nil, departure: NIODeadline? = nil
     ) {
         self.triggerID = triggerID
         self.method = method
@@ -37,6 +40,7 @@ package final class Route: Sendable {
         self.middleware = middleware
         self.metadata = metadata
         self.namespace = namespace
+        self.departure = departure
         parameterKeys = pattern.parameterNames.map { JSONText.string($0) + [UInt8(ascii: ":")] }
         let path = String(decoding: JSONText.string(pattern.registered), as: UTF8.self)
         func members(_ method: RouteMethod) -> [UInt8] { Array(",\"path\":\(path),\"method\":\"\(method.name)\"".utf8) }
@@ -47,6 +51,13 @@ package final class Route: Sendable {
         headPathMembers = method == .get ? members(.head) : ownPathMembers
         ownTriggerMember = trigger(method)
         headTriggerMember = method == .get ? trigger(.head) : ownTriggerMember
+    }
+
+    /// The same route without its worker.
+    func departed(until deadline: NIODeadline) -> Route {
+        Route(
+            triggerID: triggerID, method: method, pattern: pattern, functionID: functionID, condition: condition, middleware: middleware,
+            metadata: metadata, namespace: namespace, departure: deadline)
     }
 
     func pathMembers(isHead: Bool) -> [UInt8] { isHead ? headPathMembers : ownPathMembers }

@@ -40,7 +40,7 @@ package struct RoutePattern: Sendable, Equatable {
             case UInt8(ascii: ":"):
                 guard part.count > 1 else { throw RoutePatternError(message: "api_path '\(registered)' has a parameter without a name") }
                 segments.append(.parameter)
-                names.append(String(text.dropFirst()))
+                names.append(try Self.name(text.dropFirst(), registered))
             case UInt8(ascii: "*"):
                 throw RoutePatternError(
                     message: "api_path '\(registered)' has the unsupported segment '\(text)'; use '{*name}' as last segment")
@@ -50,14 +50,14 @@ package struct RoutePattern: Sendable, Equatable {
                         throw RoutePatternError(message: "api_path '\(registered)': '\(text)' is allowed as last segment only")
                     }
                     segments.append(.catchAll)
-                    names.append(name)
+                    names.append(try Self.name(name, registered))
                 } else if let name = Self.braced(text, opening: "{") {
                     segments.append(.parameter)
-                    names.append(name)
+                    names.append(try Self.name(name, registered))
                 } else {
-                    segments.append(.literal(Array(part)))
+                    segments.append(try Self.literal(text, registered))
                 }
-            default: segments.append(.literal(Array(part)))
+            default: segments.append(try Self.literal(text, registered))
             }
         }
         guard names.count <= Self.maximumParameters else {
@@ -70,6 +70,42 @@ package struct RoutePattern: Sendable, Equatable {
         self.key = key
         self.segments = segments
         self.parameterNames = names
+    }
+
+    /// Paths are compared raw, so that what clients encode has to be registered encoded.
+    private static func literal(_ text: String, _ registered: String) throws(RoutePatternError) -> Segment {
+        if let scalar = text.unicodeScalars.first(where: { !isPlain($0) || $0.value > 0x7F }) {
+            throw RoutePatternError(message: "api_path '\(shown(registered))' can never match: \(reason(scalar))")
+        }
+        return .literal(Array(text.utf8))
+    }
+
+    /// Names are no part of any request, but whoever writes `:id?` or `:id here` means something else.
+    private static func name(_ text: some StringProtocol, _ registered: String) throws(RoutePatternError) -> String {
+        if let scalar = text.unicodeScalars.first(where: { !isPlain($0) }) {
+            let name = shown(String(text))
+            throw RoutePatternError(message: "api_path '\(shown(registered))' names a parameter '\(name)': \(reason(scalar))")
+        }
+        return String(text)
+    }
+
+    private static func isPlain(_ scalar: Unicode.Scalar) -> Bool {
+        scalar.value > 0x20 && scalar.value != 0x7F && scalar != "?" && scalar != "#"
+    }
+
+    private static func reason(_ scalar: Unicode.Scalar) -> String {
+        switch scalar {
+        case "?": "a query is no part of the path; handlers find it in query_params"
+        case "#": "a fragment is never sent"
+        case " ": "write a space as %20"
+        case _ where scalar.value > 0x7F: "write '\(scalar)' percent-encoded, as clients send it"
+        default: "it has a control character"
+        }
+    }
+
+    /// For messages: control characters and what is not ASCII as escapes.
+    private static func shown(_ text: String) -> String {
+        text.unicodeScalars.map { $0.value < 0x20 || $0.value == 0x7F ? $0.escaped(asASCII: true) : String($0) }.joined()
     }
 
     /// A pattern that stands for the one raw path `path`, whatever it contains.

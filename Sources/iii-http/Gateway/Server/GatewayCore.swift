@@ -1,6 +1,7 @@
 import IIICrypto
 import IIIProtocol
 import IIIServer
+import IIITelemetry
 import IIIWorker
 import Logging
 import NIOCore
@@ -8,7 +9,7 @@ import NIOCore
 /// What all connections of one gateway share: routes, admission, timers, the link, and the list of pending flushes.
 ///
 /// Confined to one event loop, the one that also serves the link to the core, so a request crosses no thread. Limits:
-/// `max_connections` (10 000), `concurrency_request_limit` (1024) with `concurrency_queue_limit` (4 ×) waiting.
+/// `max_connections` (10 000), `max_buffered_bytes` (128 MiB), `concurrency_request_limit` (1024) with `concurrency_queue_limit` (4 ×) waiting.
 /// Calls carry no timeout of their own: the request's timer answers the client, and what a handler that never returns leaves
 /// behind is bounded by the core's `max_in_flight` (65 536). While draining, idle connections are closed and every response carries `connection: close`.
 final class GatewayCore<Link: FunctionLink> {
@@ -31,6 +32,10 @@ final class GatewayCore<Link: FunctionLink> {
 
     private(set) var isDraining = false
     var slots = ConnectionSlots<HTTPConnection<Link>>()
+    var memory: MemoryBudget
+    private var lastRelief = NIODeadline.distantPast
+    private var held = HeldRequests<HTTPConnection<Link>>()
+    private var isSweepScheduled = false
     private var onDrained: (() -> Void)?
 
     private var limit: ConcurrencyLimit<HTTPConnection<Link>>
@@ -54,6 +59,7 @@ final class GatewayCore<Link: FunctionLink> {
         let compressor = configuration.compresses ? GzipCompressor() : nil
         self.compressor = compressor
         limit = ConcurrencyLimit(limit: configuration.concurrencyLimit, queueLimit: configuration.concurrencyQueueLimit)
+        memory = MemoryBudget(limit: configuration.maximumBufferedBytes)
         settings = GatewaySettings(
             configuration, date: date, compressor: compressor, eventLoop: eventLoop, logger: logger, writeLine: writeLine)
     }
@@ -65,9 +71,15 @@ final class GatewayCore<Link: FunctionLink> {
         settings = GatewaySettings(
             configuration, date: date, compressor: configuration.compresses ? compressor : nil, eventLoop: eventLoop, logger: logger,
             writeLine: writeLine)
+        memory.limit = configuration.maximumBufferedBytes
         for connection in limit.resize(limit: configuration.concurrencyLimit, queueLimit: configuration.concurrencyQueueLimit) {
-            connection.placeGranted()
+            grantPlace(connection)
         }
+    }
+
+    private func grantPlace(_ connection: HTTPConnection<Link>) {
+        connection.machine.handle { $0.placeGranted() }
+        connection.perform()
     }
 
     /// nil when requests can be served, else why not.
@@ -75,6 +87,17 @@ final class GatewayCore<Link: FunctionLink> {
         if isDraining { return "draining" }
         if !link.isConnected { return "no connection to the engine" }
         return areRoutesComplete ? nil : "routes are being replayed"
+    }
+
+    func document(of endpoint: OwnEndpoint) -> (status: Int, body: [UInt8]) {
+        switch endpoint {
+        case .liveness: return (200, Array(#"{"status":"ok"}"#.utf8))
+        case .readiness:
+            guard let reason = unreadiness else { return (200, Array(#"{"status":"ready"}"#.utf8)) }
+            let document: JSONValue = ["status": "unavailable", "reason": .string(reason)]
+            return (503, document.bytes)
+        case .openAPI: return (200, openAPIDocument)
+        }
     }
 
     // MARK: Connections
@@ -89,6 +112,11 @@ final class GatewayCore<Link: FunctionLink> {
     func closed(_ slot: Int) {
         slots.release(slot)
         reportIfDrained()
+    }
+
+    /// What channels of the slot's exchange were handed out opens nothing any more.
+    func voidToken(_ slot: Int?) {
+        if let slot { slots.voidToken(slot) }
     }
 
     /// A function has opened a channel that was minted here. False when its exchange is over or does not want it.
@@ -108,7 +136,7 @@ final class GatewayCore<Link: FunctionLink> {
             earlier?()
             completion()
         }
-        if idleGrace == .zero { closeIdle() }
+        for connection in slots.connections { connection.drain(closesIdle: idleGrace == .zero) }
         reportIfDrained()
         guard onDrained != nil else { return }
         let bound = NIOLoopBound(self, eventLoop: eventLoop)
@@ -117,7 +145,7 @@ final class GatewayCore<Link: FunctionLink> {
     }
 
     private func closeIdle() {
-        for connection in slots.connections { connection.drain() }
+        for connection in slots.connections { connection.drain(closesIdle: true) }
     }
 
     private func abort() {
@@ -133,8 +161,12 @@ final class GatewayCore<Link: FunctionLink> {
 
     // MARK: Admission
 
-    func acquirePlace(_ connection: HTTPConnection<Link>) -> ConcurrencyLimit<HTTPConnection<Link>>.Admission {
-        limit.acquire(connection)
+    func acquirePlace(_ connection: HTTPConnection<Link>) -> HTTPExchange.Admission {
+        switch limit.acquire(connection) {
+        case .admitted: .admitted
+        case .queued: .queued
+        case .rejected: .rejected
+        }
     }
 
     func withdraw(_ connection: HTTPConnection<Link>) { limit.withdraw(connection) }
@@ -146,9 +178,109 @@ final class GatewayCore<Link: FunctionLink> {
         isGranting = true
         while releasesToGrant > 0 {
             releasesToGrant -= 1
-            limit.release()?.placeGranted()
+            if let next = limit.release() { grantPlace(next) }
         }
         isGranting = false
+    }
+
+    // MARK: Memory
+
+    /// The total is above its limit and `connection` has just added to it.
+    ///
+    /// Clients that have taken nothing for a second are cut, those with the most first; a request whose body waits here is turned
+    /// away. Looking through all connections is done ten times a second at most.
+    func relieve(_ connection: HTTPConnection<Link>) {
+        cutStalled()
+        guard memory.isExhausted else { return }
+        if connection.machine.waitingBytes > 0 {
+            memory.refusals += 1
+            connection.memoryExhausted()
+        }
+        guard memory.isOverrun else { return }
+        // No time to tell who is slow: those go first who have taken nothing for longest.
+        let unread = slots.connections.filter { $0.unreadBytes > 0 }.sorted { $0.unreadSince < $1.unreadSince }
+        for client in unread where memory.isOverrun { cut(client) }
+    }
+
+    /// Whether a new request may be begun.
+    func hasMemory() -> Bool {
+        if memory.isExhausted { cutStalled() }
+        return !memory.isExhausted
+    }
+
+    private func cutStalled() {
+        let now = eventLoop.now
+        if now - lastRelief >= .milliseconds(100) {
+            lastRelief = now
+            let stalled = slots.connections.filter { $0.isStalled(now) }.sorted { $0.unreadBytes > $1.unreadBytes }
+            for client in stalled where memory.isExhausted { cut(client) }
+        }
+    }
+
+    private func cut(_ connection: HTTPConnection<Link>) {
+        memory.cuts += 1
+        logger.warning(
+            .slowClientCut, "a client that does not take its answer is cut: max_buffered_bytes is reached",
+            metadata: ["unread_bytes": "\(connection.unreadBytes)", "max_buffered_bytes": "\(memory.limit)"])
+        connection.abort()
+    }
+
+    // MARK: Routes
+
+    /// Makes a route live; requests that waited for it go on.
+    func add(_ route: Route) throws(RouteConflict) {
+        let returned = try routes.add(route, settledBy: eventLoop.now + settings.configuration.workerRestartGrace)
+        wake(returned)
+    }
+
+    /// The worker of a route is gone and may be restarting: the route is remembered for `worker_restart_grace_ms`. Returns it;
+    /// nil when there is none.
+    func depart(triggerID: String) -> Route? {
+        let grace = settings.configuration.workerRestartGrace
+        guard grace > .zero else { return routes.remove(triggerID: triggerID) }
+        let until = eventLoop.now + grace
+        let route = routes.depart(triggerID: triggerID, until: until)
+        scheduleSweep(until)
+        return route
+    }
+
+    private func scheduleSweep(_ deadline: NIODeadline) {
+        guard !isSweepScheduled else { return }
+        isSweepScheduled = true
+        let bound = NIOLoopBound(self, eventLoop: eventLoop)
+        eventLoop.scheduleTask(deadline: deadline) { bound.value.sweep() }
+    }
+
+    private func sweep() {
+        isSweepScheduled = false
+        wake(routes.removeDeparted(until: eventLoop.now))
+        if let next = routes.nextDeparture { scheduleSweep(next) }
+    }
+
+    private func wake(_ departed: [Route]) {
+        for connection in held.take(for: departed) {
+            connection.machine.handle { $0.holdEnded() }
+            connection.perform()
+        }
+    }
+
+    /// Whether there is room for a request that waits for the worker of `route`.
+    func hold(_ connection: HTTPConnection<Link>, for route: Route) -> Bool {
+        !isDraining && !memory.isExhausted && held.add(connection, for: route, limit: settings.configuration.workerRestartHoldLimit)
+    }
+
+    func unhold(_ connection: HTTPConnection<Link>) { held.remove(connection) }
+
+    var heldCount: Int { held.count }
+    var heldTotal: Int { held.total }
+
+    /// Why the function of `route` does not exist, where the route itself says so; nil: its registration is simply missing.
+    func absence(of route: Route) -> GatewayError? {
+        switch routes.standing(of: route, now: eventLoop.now) {
+        case .settled: nil
+        case .awaitsWorker: .workerRestarting
+        case .gone: .notFound
+        }
     }
 
     // MARK: Clock

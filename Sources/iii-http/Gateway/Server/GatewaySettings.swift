@@ -5,8 +5,8 @@ import NIOCore
 /// One configuration made ready for requests. Immutable: a request keeps the settings it began with, so a change of the
 /// configuration never shows in the middle of one (http.md §18.2).
 ///
-/// The timers belong to it because all timers of a queue have one length; a connection changes over with its next request,
-/// at a moment when none of its timers runs. Confined to the gateway's event loop.
+/// The timers belong to it because all timers of a queue have one length; a timer that runs keeps its queue. Confined to the
+/// gateway's event loop.
 final class GatewaySettings<Link: FunctionLink> {
     let configuration: HTTPConfiguration
     let writer: ResponseWriter
@@ -21,14 +21,8 @@ final class GatewaySettings<Link: FunctionLink> {
     /// Whether responses depend on `accept-encoding` or `if-none-match`.
     let negotiates: Bool
 
-    let headTimers: DeadlineQueue<HTTPConnection<Link>>
-    let idleTimers: DeadlineQueue<HTTPConnection<Link>>
-    let requestTimers: DeadlineQueue<HTTPConnection<Link>>
-    let graceTimers: DeadlineQueue<HTTPConnection<Link>>
-    let lingerTimers: DeadlineQueue<HTTPConnection<Link>>
-    /// For the time between two pieces of a body; a timer of its own, the request's deadline runs beside it.
-    let bodyTimers: DeadlineQueue<HTTPConnection<Link>>
-    let stallTimers: DeadlineQueue<HTTPConnection<Link>>
+    /// One queue for each timer, in the order of `ExchangeTimer.allCases`.
+    private let timerQueues: [DeadlineQueue<HTTPConnection<Link>>]
 
     /// How long a client may take to read its last response before the connection is torn down.
     private static var lingerTime: TimeAmount { .seconds(2) }
@@ -47,15 +41,24 @@ final class GatewaySettings<Link: FunctionLink> {
         accessLog = AccessLog(
             format: configuration.accessLog, sample: configuration.accessLogSample, logger: logger,
             seed: UInt64.random(in: .min ... .max), writeLine: writeLine)
-        func queue(_ length: TimeAmount, _ onExpiry: @escaping (HTTPConnection<Link>) -> Void) -> DeadlineQueue<HTTPConnection<Link>> {
-            DeadlineQueue(eventLoop: eventLoop, length: length, onExpiry: onExpiry)
+        timerQueues = ExchangeTimer.allCases.map { timer in
+            DeadlineQueue(eventLoop: eventLoop, length: Self.length(of: timer, configuration)) { $0.timerFired(timer) }
         }
-        headTimers = queue(configuration.headerTimeout) { $0.headTimeExpired() }
-        idleTimers = queue(configuration.idleTimeout) { $0.idleTimeExpired() }
-        requestTimers = queue(configuration.requestTimeout) { $0.requestTimeExpired() }
-        graceTimers = queue(min(configuration.nullResultGrace, configuration.requestTimeout)) { $0.graceTimeExpired() }
-        lingerTimers = queue(Self.lingerTime) { $0.lingerTimeExpired() }
-        bodyTimers = queue(configuration.bodyTimeout) { $0.bodyTimeExpired() }
-        stallTimers = queue(configuration.writeStallTimeout) { $0.writeStallTimeExpired() }
+    }
+
+    func timers(_ timer: ExchangeTimer) -> DeadlineQueue<HTTPConnection<Link>> { timerQueues[timer.ordinal] }
+
+    private static func length(of timer: ExchangeTimer, _ configuration: HTTPConfiguration) -> TimeAmount {
+        switch timer {
+        case .head: configuration.headerTimeout
+        case .idle: configuration.idleTimeout
+        case .request: configuration.requestTimeout
+        case .hold: min(configuration.workerRestartHold, configuration.requestTimeout)
+        case .grace: min(configuration.nullResultGrace, configuration.requestTimeout)
+        case .linger: lingerTime
+        case .body: configuration.bodyTimeout
+        case .stall: configuration.writeStallTimeout
+        case .settle: ResponseStream.settleTime
+        }
     }
 }

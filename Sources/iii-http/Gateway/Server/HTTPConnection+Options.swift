@@ -8,7 +8,8 @@ extension HTTPConnection {
     func noteOptions(_ head: HTTPRequestHead) {
         if settings.negotiates { form.negotiation = negotiation(head) }
         if let log = settings.accessLog, log.takesNext {
-            let host = settings.configuration.trustsProxy ? head.headers.first(name: "x-forwarded-host") : nil
+            let forwarded = settings.configuration.trustsProxy ? head.headers.first(name: "x-forwarded-host") : nil
+            let host = forwarded.flatMap { HostField.isValid($0) ? $0 : nil }
             accessRecord = AccessRecord(
                 method: head.method, uri: head.uri, startedAt: gateway.eventLoop.now, remoteAddress: remoteAddress(head),
                 host: host ?? head.headers.first(name: "host") ?? "")
@@ -37,31 +38,16 @@ extension HTTPConnection {
         return RequestExtensions(remoteAddress: remoteAddress(head), requestID: form.requestID?.text)
     }
 
-    /// The peer; behind a trusted proxy the last address it names, because only that one is the proxy's own observation.
+    /// The peer; behind a trusted proxy the last address it names, because only that one is the proxy's own observation. What
+    /// is no address, an obfuscated name or worse, is not taken.
     private func remoteAddress(_ head: HTTPRequestHead) -> String {
-        if settings.configuration.trustsProxy, let last = head.headers["x-forwarded-for"].last?.split(separator: ",").last {
-            let address = last.drop { $0 == " " }.prefix { $0 != " " }
-            if !address.isEmpty { return String(address) }
+        if settings.configuration.trustsProxy, let last = head.headers["x-forwarded-for"].last,
+            let address = ForwardedAddress.last(of: last)
+        {
+            return address
         }
         return context?.channel.remoteAddress?.ipAddress ?? ""
     }
-
-    func answer(_ endpoint: OwnEndpoint) {
-        switch endpoint {
-        case .liveness: respond(200) { settings.writer.writeDocument(200, Self.alive, form, to: &$0) }
-        case .readiness:
-            guard let reason = gateway.unreadiness else {
-                respond(200) { settings.writer.writeDocument(200, Self.ready, form, to: &$0) }
-                return
-            }
-            let document: JSONValue = ["status": "unavailable", "reason": .string(reason)]
-            respond(503) { settings.writer.writeDocument(503, document.bytes, form, to: &$0) }
-        case .openAPI: respond(200) { settings.writer.writeDocument(200, gateway.openAPIDocument, form, to: &$0) }
-        }
-    }
-
-    private static var alive: [UInt8] { Array(#"{"status":"ok"}"#.utf8) }
-    private static var ready: [UInt8] { Array(#"{"status":"ready"}"#.utf8) }
 
     /// The request as `not_found_function` gets it: its `path` is the raw one (§20.13). nil when there is no such function.
     func fallbackRequest(_ head: HTTPRequestHead, _ target: RequestTarget) -> RoutedRequest? {

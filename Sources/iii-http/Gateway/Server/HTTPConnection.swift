@@ -1,157 +1,107 @@
+import IIICrypto
 import IIIProtocol
 import IIITLS
+import IIIWorker
 import NIOCore
 import NIOHTTP1
 
-/// One client connection: turns decoded request parts into invocations and writes the responses in order.
+/// One client connection: the shell around its `HTTPConnectionMachine`, which decides everything.
 ///
-/// One request is in work at a time; parts of pipelined successors wait in `parts` and reading stops meanwhile, so at most
-/// one burst of reads is held. Responses are appended to one outgoing buffer that is flushed once per turn of the loop.
-/// A completion that comes after its exchange has ended (deadline, client gone) is recognised by the exchange number and
-/// dropped. Confined to the gateway's event loop. The spec: http.md §6, §12, §14 and §20.1–§20.5.
+/// It turns what the channel, the link, sockets and timers say into events of the machine, and does what it wants:
+/// `perform` takes its actions one after the other, so an action that brings the next event at once needs no stack. Responses
+/// are appended to one outgoing buffer that is flushed once per turn of the loop. Confined to the gateway's event loop.
 final class HTTPConnection<Link: FunctionLink>: ChannelDuplexHandler {
     typealias InboundIn = HTTPServerRequestPart
     typealias OutboundIn = Never
     typealias OutboundOut = ByteBuffer
 
-    enum Phase {
-        /// Between requests. Next: any but `grace`.
-        case idle
-        /// A JSON body is being collected. Next: `queued`, `calling`, `answered`.
-        case collecting
-        /// Waits for a place of the concurrency limit. Next: `calling`, `answered`.
-        case queued
-        /// Condition or handler is being called. Next: `grace`, `waiting`, `streaming`, `answered`.
-        case calling
-        /// The handler returned nothing and may still open the response channel. Next: `waiting`, `answered`.
-        case grace
-        /// The handler returned nothing and has opened the response channel, which decides. Next: `streaming`, `answered`.
-        case waiting
-        /// The head of a streamed response is out and its body follows. Next: `answered`, `closing`.
-        case streaming
-        /// The response is written; what is left of the request is discarded. Next: `idle`, `closing`.
-        case answered
-        /// The last response is on its way out; input is discarded. Final.
-        case closing
-    }
-
     let gateway: GatewayCore<Link>
     /// Of the current request, or the last one.
     var settings: GatewaySettings<Link>
-    var context: ChannelHandlerContext?
-    let timer = DeadlineEntry<HTTPConnection<Link>>()
-    /// Progress of the request body and of the output; made when first needed.
-    var bodyTimer: DeadlineEntry<HTTPConnection<Link>>?
-    var stallTimer: DeadlineEntry<HTTPConnection<Link>>?
-    var stalledBytes = 0
+    private(set) var context: ChannelHandlerContext?
+    var machine = HTTPConnectionMachine()
+    private var isPerforming = false
+    private var timers: [DeadlineEntry<HTTPConnection<Link>>?] = ExchangeTimer.Slot.allCases.map { _ in nil }
 
-    var phase = Phase.idle
-    /// Changes whenever an exchange begins or is answered; completions carry the number they belong to.
-    var exchange: UInt64 = 0
-    /// The call the current exchange waits for.
-    var call: UUIDBits?
+    // What the actions of the current exchange are about.
     var form = ResponseWriter.Form()
     var facts: RequestFacts?
     var request: RoutedRequest?
-    var hasRequestEnded = true
-    var holdsPlace = false
-    var hasSentContinue = false
-    var receivedBytes = 0
-
-    /// This connection's place among the gateway's; nil when there was none left.
-    var slot: Int?
-    /// The request body on its way to the function.
-    var upload: RequestBodyPump?
-    var isUploadOpen = false
-    /// The response channel, once the handler has opened it.
-    var download: ResponseStream?
-    /// It broke before a byte of it was sent on.
-    var isDownloadLost = false
-    /// Body bytes of a streamed response so far.
-    var streamedBytes = 0
-
-    /// Global middleware is still to be called or being called: the body is not touched before it has passed.
-    var isGuarded = false
-    var requestCount = 0
+    /// The answer of a plan that needs no function.
+    var plannedAnswer: PlannedAnswer?
     /// Exists while the access log has chosen the current request.
     var accessRecord: AccessRecord?
-    /// Where in `output` the current response starts.
-    var responseStart = 0
+    var call: UUIDBits?
+    /// A return value that waits for what may still come through the response channel.
+    var heldResult: [UInt8]?
+    var upload: ChannelSocket?
+    var download: ChannelSocket?
+    var requestCount = 0
 
-    /// Parts that arrived while the request before them was still in work.
-    private var parts = CircularBuffer<HTTPServerRequestPart>()
-    private var isProcessing = false
-    private var isReadWanted = false
-    private(set) var isWritable = true
-    private var sawPart = false
-    var hasPartialHead = false
-    /// The decoder failed behind requests that are still to be answered.
-    private var deferredError: GatewayError?
+    /// This connection's place among the gateway's; nil when there was none left.
+    private(set) var slot: Int?
 
     var output = ByteBuffer()
-    var isFlushScheduled = false
-    var closesAfterFlush = false
-    var bufferedBytesBefore = 0
+    /// Of the response that is or was written last.
+    var lastStatus = 0
+    var lastByteCount = 0
+    private var isFlushScheduled = false
+    private var closesAfterFlush = false
+    /// What counts against `max_buffered_bytes`: bodies that wait, and answers that the client does not take.
+    private(set) var countedBytes = 0
+    /// Output that the client had not taken when that was last looked at, and how much was written since.
+    private(set) var unreadBytes = 0
+    private var uncheckedBytes = 0
+    /// When the client was last seen to take something, or had taken everything.
+    private(set) var unreadSince = NIODeadline.distantPast
 
     /// An outgoing buffer that has grown beyond this is not kept for the next response.
     private static var keptOutputCapacity: Int { 64 * 1024 }
+    /// How much may be written before it is looked at whether the client takes it.
+    private static var uncheckedLimit: Int { 4096 }
 
     init(gateway: GatewayCore<Link>) {
         self.gateway = gateway
         settings = gateway.settings
-        timer.bind(to: self)
     }
 
-    // MARK: Lifecycle
+    // MARK: Events of the channel
 
     func handlerAdded(context: ChannelHandlerContext) {
         self.context = context
-        if context.channel.isActive { opened() }
+        // A client may close its side behind its last request and wait for the answer.
+        try? context.channel.syncOptions?.setOption(.allowRemoteHalfClosure, value: true)
+        if context.channel.isActive { connected() }
     }
 
     func channelActive(context: ChannelHandlerContext) {
-        opened()
+        connected()
         context.fireChannelActive()
     }
 
-    private func opened() {
-        settings.headTimers.start(timer)
+    private func connected() {
+        guard slot == nil else { return }
         if !gateway.isDraining { slot = gateway.opened(self) }
-        if slot == nil { failOutsideRequest(.overloaded) }
+        machine.connected(hasSlot: slot != nil)
+        perform()
     }
 
     func channelInactive(context: ChannelHandlerContext) {
-        ended()
+        disconnected()
         context.fireChannelInactive()
     }
 
-    func handlerRemoved(context: ChannelHandlerContext) { ended() }
+    func handlerRemoved(context: ChannelHandlerContext) { disconnected() }
 
-    private func ended() {
-        guard context != nil else { return }
-        self.context = nil
-        exchange &+= 1
-        abandonCall()
-        // The client left before its answer: the code that proxies use for that.
-        if accessRecord != nil { logAccess(499, byteCount: 0) }
-        if phase == .queued { gateway.withdraw(self) } else { givePlaceBack() }
-        phase = .closing
-        isGuarded = false
-        timer.cancel()
-        bodyTimer?.cancel()
-        stallTimer?.cancel()
-        releaseChannels()
-        // A call that is never answered keeps this object: it must not keep buffers with it.
-        parts = CircularBuffer()
-        output = ByteBuffer()
-        request = nil
-        facts = nil
-        if let slot { gateway.closed(slot) }
+    private func disconnected() {
+        machine.disconnected()
+        perform()
     }
 
-    /// The gateway drains: an idle connection is closed now, a busy one after its response.
-    func drain() {
-        if phase == .idle, parts.isEmpty { beginClosing() }
+    /// The gateway drains: the next response closes the connection, and with `closesIdle` an idle one is closed now.
+    func drain(closesIdle: Bool) {
+        machine.drain(closesIdle: closesIdle)
+        perform()
     }
 
     func abort() {
@@ -159,121 +109,149 @@ final class HTTPConnection<Link: FunctionLink>: ChannelDuplexHandler {
         context?.close(promise: nil)
     }
 
-    /// The close that follows is no end of a complete response; over TLS the client can tell.
-    func closesUncleanly() { context?.triggerUserOutboundEvent(TLSUncleanClose(), promise: nil) }
-
-    // MARK: Reading
-
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        sawPart = true
-        guard phase != .closing else { return }
-        let part = Self.unwrapInboundIn(data)
-        if isBlocked || !parts.isEmpty {
-            parts.append(part)
-        } else {
-            process(part)
-        }
-    }
-
-    /// Whether the request before the next part is still in work.
-    private var isBlocked: Bool { (hasRequestEnded && phase != .idle) || isGuarded }
-
-    private func process(_ part: HTTPServerRequestPart) {
-        isProcessing = true
-        defer { isProcessing = false }
-        switch part {
-        case .head(let head): begin(head)
-        case .body(let bytes): bodyReceived(bytes)
-        case .end: endReceived()
-        }
-    }
-
-    /// Goes on with what waited behind an exchange that has just ended.
-    func processWaitingParts() {
-        guard !isProcessing else { return }
-        while !isBlocked, isWritable, phase != .closing, let part = parts.popFirst() { process(part) }
-        guard phase != .closing, parts.isEmpty else { return }
-        if !isBlocked, let error = deferredError {
-            deferredError = nil
-            // A guard may have answered the broken request already.
-            if phase == .answered { beginClosing() } else { failOutsideRequest(error) }
-        }
-        resumeReading()
-    }
-
-    /// Reads on if that was asked for and nothing stands against it any more.
-    func resumeReading() {
-        guard isReadWanted, mayRead else { return }
-        isReadWanted = false
-        context?.read()
-    }
-
-    /// While a body is on its way its pump decides, afterwards whether the client takes its responses.
-    private var mayRead: Bool {
-        if phase == .closing { return true }
-        guard parts.isEmpty else { return false }
-        if !hasRequestEnded, let upload, phase != .collecting { return !upload.isFull }
-        return isWritable
+        machine.received(Self.unwrapInboundIn(data))
+        perform()
     }
 
     func channelReadComplete(context: ChannelHandlerContext) {
-        if !sawPart, phase == .idle, !hasPartialHead {
-            // Bytes without a complete head: the sender has the header time from here, not the idle time.
-            hasPartialHead = true
-            if !timer.isRunning(in: settings.headTimers) { settings.headTimers.start(timer) }
-        }
-        sawPart = false
-        if phase == .collecting { startBodyTimer() }
-        processWaitingParts()
+        machine.readCompleted()
+        perform()
         context.fireChannelReadComplete()
     }
 
     func read(context: ChannelHandlerContext) {
-        if mayRead { context.read() } else { isReadWanted = true }
+        if machine.wantsRead() { context.read() }
     }
 
     func channelWritabilityChanged(context: ChannelHandlerContext) {
-        isWritable = context.channel.isWritable
-        streamWritabilityChanged(isWritable)
-        if isWritable {
-            stallTimer?.cancel()
-            processWaitingParts()
-        } else {
-            startStallTimer()
-        }
+        noteUnread()
+        machine.writabilityChanged(context.channel.isWritable, buffered: unreadBytes)
+        perform()
         context.fireChannelWritabilityChanged()
     }
 
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        if event as? ChannelEvent == .inputClosed {
+            machine.inputClosed()
+            perform()
+        }
+        context.fireUserInboundEventTriggered(event)
+    }
+
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        guard let parserError = error as? HTTPParserError else {
-            context.close(promise: nil)
-            return
+        switch error {
+        case HTTPParserError.closedConnection: machine.leftoversReceived()
+        // Behind an error that has been dealt with.
+        case is ByteToMessageDecoderError: machine.leftoversReceived()
+        // The end of the input itself is an event of its own.
+        case HTTPParserError.invalidEOFState: break
+        case HTTPParserError.headerOverflow: machine.inputFailed(.headersTooLarge)
+        case HTTPParserError.invalidVersion: machine.inputFailed(.badRequest("malformed or unsupported HTTP version"))
+        case is HTTPParserError: machine.inputFailed(.badRequest("malformed request"))
+        default: machine.inputBroke()
         }
-        guard phase != .closing else { return }
-        if parserError == .closedConnection || parserError == .invalidEOFState {
-            context.close(promise: nil)
-            return
-        }
-        let answer: GatewayError =
-            switch parserError {
-            case .headerOverflow: .headersTooLarge
-            case .invalidVersion: .badRequest("malformed or unsupported HTTP version")
-            default: .badRequest("malformed request")
-            }
-        if phase == .answered, !hasRequestEnded {
-            beginClosing()
-        } else if isBlocked || !parts.isEmpty {
-            deferredError = answer
-        } else {
-            failOutsideRequest(answer)
+        perform()
+    }
+
+    func timerFired(_ timer: ExchangeTimer) {
+        machine.timerFired(timer, buffered: timer == .idle || timer == .stall ? bufferedBytes : 0)
+        perform()
+    }
+
+    // MARK: Actions
+
+    /// Does what the machine wants until it wants nothing more.
+    func perform() {
+        guard !isPerforming else { return }
+        isPerforming = true
+        while let action = machine.nextAction() { perform(action) }
+        isPerforming = false
+        countBytes()
+    }
+
+    private func perform(_ action: ExchangeAction) {
+        switch action {
+        case .plan: planNext()
+        case .planAgain: planAgain()
+        case .hold: holdDecided()
+        case .unhold: gateway.unhold(self)
+        case .requestPlace: placeDecided()
+        case .returnPlace: gateway.releasePlace()
+        case .withdrawFromQueue: gateway.withdraw(self)
+        case .attachBody: request?.body = machine.exchange.collectedBody
+        case .call(let callee, let number): call(callee, number)
+        case .abandonCall: abandonCall()
+        case .sayContinue:
+            output.writeStaticString(ResponseWriter.continueLine)
+            scheduleFlush()
+        case .pumpBody: pumpBody()
+        case .answer(let answer, let closes): write(answer, closes: closes)
+        case .deliverHeldResult: deliverHeldResult()
+        case .writeStreamEnd: writeStreamEnd()
+        case .pauseStream: download?.readsAutomatically = false
+        case .resumeStream: download?.readsAutomatically = true
+        case .conclude(let isAnswered): conclude(isAnswered)
+        case .releaseChannels: releaseChannels()
+        case .clear: clear()
+        case .start(let timer): settings.timers(timer).start(entry(timer.slot))
+        case .cancel(let slot): timers[slot.rawValue]?.cancel()
+        case .read: context?.read()
+        case .report(let violation): gateway.logger.error(.exchangeBroken, "\(violation.rawValue); the connection is closed")
+        case .closeAfterOutput:
+            closesAfterFlush = true
+            scheduleFlush()
+        case .markUnclean: closesUncleanly()
+        case .closeOutput: closeOutput()
+        case .close: context?.close(promise: nil)
+        case .release: release()
         }
     }
 
-    /// Answers although there is no complete request, and closes. More input may be on its way: it is waited out.
-    func failOutsideRequest(_ error: GatewayError) {
-        hasRequestEnded = false
-        fail(error, closes: true)
+    private func holdDecided() {
+        let isHeld = request.map { gateway.hold(self, for: $0.match.route) } ?? false
+        machine.handle { $0.holdDecided(isHeld) }
     }
+
+    private func placeDecided() {
+        let admission = gateway.acquirePlace(self)
+        machine.handle { $0.placeDecided(admission) }
+    }
+
+    private func entry(_ slot: ExchangeTimer.Slot) -> DeadlineEntry<HTTPConnection<Link>> {
+        if let entry = timers[slot.rawValue] { return entry }
+        let entry = DeadlineEntry(owner: self)
+        timers[slot.rawValue] = entry
+        return entry
+    }
+
+    private func conclude(_ isAnswered: Bool) {
+        // A client that left before its answer: the code that proxies use for that.
+        if accessRecord != nil { logAccess(isAnswered ? lastStatus : 499, byteCount: isAnswered ? lastByteCount : 0) }
+        request = nil
+        plannedAnswer = nil
+        heldResult = nil
+    }
+
+    private func clear() {
+        machine.handle { $0.cleared() }
+        form = ResponseWriter.Form()
+        facts = nil
+    }
+
+    /// A call that is never answered keeps this object: it must not keep buffers with it.
+    private func release() {
+        context = nil
+        for timer in timers { timer?.cancel() }
+        output = ByteBuffer()
+        facts = nil
+        unreadBytes = 0
+        if let slot { gateway.closed(slot) }
+        slot = nil
+    }
+
+    /// The close that follows is no end of a complete response; over TLS the client can tell.
+    private func closesUncleanly() { context?.triggerUserOutboundEvent(TLSUncleanClose(), promise: nil) }
 
     // MARK: Writing
 
@@ -287,53 +265,70 @@ final class HTTPConnection<Link: FunctionLink>: ChannelDuplexHandler {
     func flush() {
         isFlushScheduled = false
         guard let context else { return }
+        uncheckedBytes += output.readableBytes
         if closesAfterFlush {
             closesAfterFlush = false
             let bound = NIOLoopBound(self, eventLoop: context.eventLoop)
             let written = context.eventLoop.makePromise(of: Void.self)
-            written.futureResult.whenComplete { _ in bound.value.lastResponseWritten() }
+            written.futureResult.whenComplete { _ in
+                bound.value.machine.outputWritten()
+                bound.value.perform()
+            }
             context.writeAndFlush(Self.wrapOutboundOut(output), promise: written)
         } else {
             context.writeAndFlush(Self.wrapOutboundOut(output), promise: nil)
         }
         // Mostly the write is done by now and the storage is reused; otherwise `clear` takes fresh storage.
         if output.capacity > Self.keptOutputCapacity { output = ByteBuffer() } else { output.clear() }
-    }
-
-    /// No request is read any more; the connection ends when its output is out.
-    func beginClosing() {
-        phase = .closing
-        parts.removeAll()
-        closesAfterFlush = true
-        timer.cancel()
-        // A peer that never reads must not keep the connection for ever.
-        settings.idleTimers.start(timer)
-        scheduleFlush()
-    }
-
-    private func lastResponseWritten() {
-        guard let context else { return }
-        if hasRequestEnded {
-            context.close(promise: nil)
-            return
+        if uncheckedBytes >= Self.uncheckedLimit || unreadBytes > 0 {
+            uncheckedBytes = 0
+            noteUnread()
         }
-        // Closing with unread input would reset the connection and could cost the client its response.
-        settings.lingerTimers.start(timer)
+    }
+
+    private func closeOutput() {
+        guard let context else { return }
         let bound = NIOLoopBound(context, eventLoop: context.eventLoop)
         context.close(mode: .output).whenFailure { _ in bound.value.close(promise: nil) }
-        if isReadWanted {
-            isReadWanted = false
-            context.read()
-        }
     }
 
-    /// Between requests again.
-    func becomeIdle() {
-        phase = .idle
-        form = ResponseWriter.Form()
-        facts = nil
-        hasPartialHead = false
-        bufferedBytesBefore = 0
-        settings.idleTimers.start(timer)
+    /// Bytes written and not yet taken by the kernel.
+    private var bufferedBytes: Int {
+        guard let context else { return 0 }
+        return (try? context.channel.syncOptions?.getOption(.bufferedWritableBytes)) ?? 0
+    }
+
+    // MARK: Memory
+
+    private func noteUnread() {
+        let bytes = bufferedBytes
+        if bytes > 0, unreadBytes == 0 || bytes < unreadBytes { unreadSince = gateway.eventLoop.now }
+        unreadBytes = bytes
+        countBytes()
+    }
+
+    private func countBytes() {
+        let bytes = machine.waitingBytes + unreadBytes + (heldResult?.count ?? 0)
+        guard bytes != countedBytes else { return }
+        let grew = bytes > countedBytes
+        gateway.memory.change(from: countedBytes, to: bytes)
+        countedBytes = bytes
+        if grew, gateway.memory.isExhausted { gateway.relieve(self) }
+    }
+
+    /// Looks anew at what the client has not taken. Whether it has taken nothing for a second.
+    func isStalled(_ now: NIODeadline) -> Bool {
+        guard unreadBytes > 0 else { return false }
+        let bytes = bufferedBytes
+        if bytes < unreadBytes { unreadSince = now }
+        unreadBytes = bytes
+        countBytes()
+        return bytes > 0 && now - unreadSince >= .seconds(1)
+    }
+
+    /// The gateway cannot keep more: the request whose body waits here is turned away.
+    func memoryExhausted() {
+        machine.handle { $0.memoryExhausted() }
+        perform()
     }
 }

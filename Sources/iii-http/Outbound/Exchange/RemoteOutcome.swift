@@ -47,7 +47,8 @@ package enum RemoteResult: Sendable, Equatable {
     }
 
     private static func success(_ body: [UInt8]) -> RemoteResult {
-        guard !body.isEmpty else { return .none }
+        // White space is no value any more than nothing is.
+        guard body.contains(where: { $0 != 0x20 && $0 != 0x09 && $0 != 0x0A && $0 != 0x0D }) else { return .none }
         do throws(JSONError) {
             try check(body)
             return .value(body)
