@@ -30,7 +30,7 @@ import Testing
         ],
         "iii-http/Outbound": ["IIIProtocol", "IIISettings", "IIICrypto", "IIITelemetry", "IIIWorker"],
         "iii-cron/Cron": ["IIIProtocol"],
-        "iii-queue/Queue": ["IIIProtocol", "IIISettings", "IIIWorker"],
+        "iii-queue/Queue": ["IIIProtocol", "IIISettings", "IIITelemetry", "IIIWorker"],
         "iii-queue/Command": ["IIITelemetry", "IIIWorker", "IIIQueue"],
         "iii-http/Command": ["IIIProtocol", "IIITelemetry", "IIIWorker", "IIIHTTPGateway", "IIIHTTPFunctions"],
     ]
