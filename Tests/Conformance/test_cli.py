@@ -204,7 +204,10 @@ def test_ps_lists_every_child_as_table_and_json(up):
 
 def test_status_of_all_one_and_an_unknown_name(up):
     assert up.cli("status").returncode == 0
-    assert "iii-http: ready" in up.cli("status", "iii-http").stdout
+    shown = up.cli("status", "iii-http").stdout
+    assert "iii-http: ready" in shown and re.search(r"^  doing:      .*calls: 0 served, 0 made, 0 held back$", shown, re.M), shown
+    assert json.loads(up.cli("status", "iii-http", "--json").stdout)["children"][0]["doing"]["running_calls"] == 0
+    assert "doing:" not in up.cli("status", "iii-exec").stdout
     done = up.cli("status", "iii-htpt", check=False)
     assert done.returncode == 1
     assert "did you mean 'iii-http'" in done.stderr

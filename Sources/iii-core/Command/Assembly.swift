@@ -102,6 +102,7 @@ final class Assembly: @unchecked Sendable {
             reconfigure: { name, process, config, completion in
                 engine.reconfigure(.init(name: name, generation: process?.generation), config) { completion(LiveChange($0)) }
             },
+            describe: { child, completion in engine.describe(.init(child), completion: completion) },
             workerManagersChanged: { listeners.apply($0) }, engineAddress: { listeners.engineAddress })
     }
 

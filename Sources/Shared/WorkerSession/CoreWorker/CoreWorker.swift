@@ -48,7 +48,7 @@ public protocol CoreWorker: AnyObject, SendableMetatype {
     /// A newer process of the same entry serves already and takes everything new. Finish what is running in its own time; `drain` may
     /// be called meanwhile if there is no more time. Optional; by default a drain.
     func handOver(deadline: NIODeadline, on loop: isolated WorkerLoop) async
-    /// One line about what it is doing, such as `12 jobs, next in 3 s`. Optional.
+    /// One line about what it is doing, for `iii-core status NAME`, such as `12 jobs, next in 3 s`. Optional.
     var status: String { get }
 }
 

@@ -189,6 +189,37 @@ extension Engine {
     private func worker(of builtin: BuiltinSecrets.Bearer) -> Worker? { registry.workers.values.first { $0.builtin == builtin } }
 }
 
+extension Engine {
+    private static let descriptionTimeout = TimeAmount.seconds(1)
+
+    /// Asks a built-in what it is doing (`builtin::<name>::status`). `completion` gets the answer, or nil when there is none within a
+    /// second. May be called from any thread.
+    package func describe(_ builtin: BuiltinSecrets.Bearer, completion: @escaping @Sendable (JSONValue?) -> Void) {
+        eventLoop.execute { [self] in
+            guard let worker = worker(of: builtin) else { return completion(nil) }
+            ask(worker, "status", [:], within: Self.descriptionTimeout, completion)
+        }
+    }
+
+    /// Calls `builtin::<name>::<verb>` of that very process. `completion` runs once: with the answer, or with nil where it is none, an
+    /// error, or late.
+    func ask(_ worker: Worker, _ verb: String, _ input: JSONValue, within limit: TimeAmount, _ completion: @escaping (JSONValue?) -> Void) {
+        var isAnswered = false
+        func answer(_ value: JSONValue?) {
+            guard !isAnswered else { return }
+            isAnswered = true
+            completion(value)
+        }
+        let late = LoopBoxed(answer)
+        let timeout = eventLoop.scheduleTask(in: limit) { late.value(nil) }
+        call(FunctionID(own: "builtin::\(worker.builtinName ?? "")::\(verb)"), data: input.bytes, callee: worker) { outcome in
+            timeout.cancel()
+            guard case .result(let bytes?) = outcome else { return answer(nil) }
+            answer(try? JSONValue(parsing: bytes))
+        }
+    }
+}
+
 /// Carries a loop-confined value through a closure that another thread calls and that comes back to the loop.
 struct LoopBoxed<Value>: @unchecked Sendable {
     let value: Value

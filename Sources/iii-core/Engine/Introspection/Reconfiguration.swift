@@ -62,19 +62,8 @@ extension Engine {
     }
 
     private func offer(_ config: JSONValue, to worker: Worker, _ completion: @escaping (ConfigurationAnswer) -> Void) {
-        var isAnswered = false
-        func answer(_ value: ConfigurationAnswer) {
-            guard !isAnswered else { return }
-            isAnswered = true
-            completion(value)
-        }
-        let late = LoopBoxed(answer)
-        let timeout = eventLoop.scheduleTask(in: Self.reconfigurationTimeout) { late.value(.none) }
-        let input: JSONValue = ["config": config]
-        call(FunctionID(own: "builtin::\(worker.builtinName ?? "")::configure"), data: input.bytes, callee: worker) { outcome in
-            timeout.cancel()
-            guard case .result(let bytes?) = outcome, let json = try? JSONValue(parsing: bytes) else { return answer(.none) }
-            answer(ConfigurationAnswer(json))
+        ask(worker, "configure", ["config": config], within: Self.reconfigurationTimeout) { json in
+            completion(json.map { ConfigurationAnswer($0) } ?? ConfigurationAnswer.none)
         }
     }
 }

@@ -29,6 +29,8 @@ package struct ChildStatus: Sendable, Equatable {
     package var listen: String?
     package var isCritical: Bool
     package var others: [Other] = []
+    /// What a ready built-in says of itself (docs/reference/core-workers.md#builtinnamestatus); only where one entry was asked for.
+    package var doing: JSONValue?
 
     package var json: JSONValue {
         [
@@ -38,7 +40,7 @@ package struct ChildStatus: Sendable, Equatable {
             "rss_bytes": residentBytes.map(JSONValue.integer) ?? .null, "last_exit": JSONValue(lastExit),
             "last_error": JSONValue(lastError),
             "next_start_ms": nextStart.map { .integer($0.wholeMilliseconds) } ?? .null, "listen": JSONValue(listen),
-            "critical": .bool(isCritical),
+            "critical": .bool(isCritical), "doing": doing ?? .null,
             "others": .array(
                 others.map {
                     ["pid": .integer(Int64($0.pid)), "activity": .string($0.activity), "uptime_ms": .integer($0.uptime.wholeMilliseconds)]
@@ -61,6 +63,7 @@ package struct ChildStatus: Sendable, Equatable {
                     pid: Int32(truncatingIfNeeded: pid), activity: other["activity"]?.string ?? "",
                     uptime: .milliseconds(other["uptime_ms"]?.integer ?? 0))
             })
+        if let words = json["doing"], !words.isNull { doing = words }
     }
 
     package init(

@@ -1,4 +1,6 @@
 import IIIConfiguration
+import IIIProtocol
+import IIITelemetry
 
 /// Renders children and engine for people.
 package enum FleetTable {
@@ -25,11 +27,20 @@ package enum FleetTable {
         if let pid = child.pid { lines.append("  pid:        \(pid), up \(child.uptime.map(duration) ?? "-")") }
         for other in child.others { lines.append("  also:       pid \(other.pid), \(other.activity), up \(duration(other.uptime))") }
         if let listen = child.listen { lines.append("  listens on: \(listen)") }
+        if let doing = child.doing { lines.append("  doing:      \(text(of: doing))") }
         lines.append("  restarts:   \(child.restarts)")
         if let exit = child.lastExit { lines.append("  last exit:  \(exit)") }
         if let error = child.lastError { lines.append("  last error: \(error)") }
         if let next = child.nextStart { lines.append("  next start: in \(duration(next))") }
         return lines.joined(separator: "\n")
+    }
+
+    private static func text(of doing: JSONValue) -> String {
+        let counts = [("running_calls", "served"), ("own_calls", "made"), ("waiting_calls", "held back")].map { key, word in
+            "\(doing[key]?.integer ?? 0) \(word)"
+        }
+        let own = doing["text"]?.string.map { LogText.singleLine($0) } ?? ""
+        return "\(own.isEmpty ? "" : "\(own); ")calls: \(counts.joined(separator: ", "))"
     }
 
     package static func table(_ rows: [[String]]) -> String {

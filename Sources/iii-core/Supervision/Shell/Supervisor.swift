@@ -12,6 +12,7 @@ package final class Supervisor: Sendable {
         case child(String, generation: Int?, ChildMachine.Event)
         case ready(String, generation: Int?, completion: @Sendable () -> Void)
         case reconfigured(String, ChildGeneration?, LiveChange)
+        case described(request: Int, JSONValue?)
         case signal(Int32)
         case log(priority: Int, text: String)
         case list(@Sendable ([ChildStatus]) -> Void)

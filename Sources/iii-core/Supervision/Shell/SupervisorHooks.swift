@@ -19,6 +19,8 @@ package struct SupervisorHooks: Sendable {
         @Sendable (
             _ name: String, _ process: ChildGeneration?, _ config: JSONValue, _ completion: @escaping @Sendable (LiveChange) -> Void
         ) -> Void
+    /// Asks a running built-in what it is doing; call the completion with its answer, or nil when there is none.
+    package var describe: @Sendable (_ child: ChildGeneration, _ completion: @escaping @Sendable (JSONValue?) -> Void) -> Void
     /// Applies the `iii-worker-manager` entries of a new configuration; an error text keeps the old configuration.
     package var workerManagersChanged: @Sendable (_ entries: [WorkerEntry]) -> String?
     /// Where children find the engine after `workerManagersChanged`; nil when that cannot change.
@@ -38,6 +40,9 @@ package struct SupervisorHooks: Sendable {
             @escaping @Sendable (
                 _ name: String, _ process: ChildGeneration?, _ config: JSONValue, _ completion: @escaping @Sendable (LiveChange) -> Void
             ) -> Void = { $3(.needsRestart("applied by a restart")) },
+        describe: @escaping @Sendable (_ child: ChildGeneration, _ completion: @escaping @Sendable (JSONValue?) -> Void) -> Void = {
+            $1(nil)
+        },
         workerManagersChanged: @escaping @Sendable (_ entries: [WorkerEntry]) -> String? = { _ in nil },
         engineAddress: @escaping @Sendable () -> EngineAddress? = { nil },
         becameReady: @escaping @Sendable () -> Void = {}
@@ -48,6 +53,7 @@ package struct SupervisorHooks: Sendable {
         self.willShutDown = willShutDown
         self.configurationChanged = configurationChanged
         self.reconfigure = reconfigure
+        self.describe = describe
         self.workerManagersChanged = workerManagersChanged
         self.engineAddress = engineAddress
         self.becameReady = becameReady

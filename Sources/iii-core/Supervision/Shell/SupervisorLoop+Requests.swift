@@ -117,10 +117,21 @@ extension SupervisorLoop {
         .success(statuses().first { $0.name == name }?.json ?? .null)
     }
 
-    private func status(_ name: String?, _ reply: (Result<JSONValue, FleetError>) -> Void) {
-        if let name, slots[EngineConfiguration.canonical(name)] == nil { return reply(.failure(unknown(name))) }
-        let wanted = name.map(EngineConfiguration.canonical)
-        let children = statuses().filter { wanted == nil || $0.name == wanted }
+    private func status(_ name: String?, _ reply: @escaping (Result<JSONValue, FleetError>) -> Void) {
+        guard let name else { return status(of: nil, doing: nil, reply) }
+        let wanted = EngineConfiguration.canonical(name)
+        guard let slot = slots[wanted], let machine = fleet.children[wanted] else { return reply(.failure(unknown(name))) }
+        guard slot.specification.isPrivileged, machine.state == .ready else { return status(of: wanted, doing: nil, reply) }
+        nextDescription += 1
+        let (request, mailbox) = (nextDescription, mailbox)
+        descriptions[request] = { [self] in status(of: wanted, doing: $0, reply) }
+        hooks.describe(ChildGeneration(name: wanted, generation: machine.generation)) { mailbox.post(.described(request: request, $0)) }
+    }
+
+    /// `doing`: what the child says of itself.
+    private func status(of wanted: String?, doing: JSONValue?, _ reply: (Result<JSONValue, FleetError>) -> Void) {
+        var children = statuses().filter { wanted == nil || $0.name == wanted }
+        if wanted != nil, !children.isEmpty { children[0].doing = doing }
         let status = FleetStatus(
             version: options.version, pid: getpid(), enginePort: enginePort,
             phase: fleet.phase == .running ? "running" : "draining",

@@ -24,6 +24,9 @@ final class SupervisorLoop: @unchecked Sendable {
     var fleet: FleetMachine
     var slots: [String: ChildSlot] = [:]
     var waiters: [Waiter] = []
+    /// Requests that wait for a child's own words.
+    var descriptions: [Int: (JSONValue?) -> Void] = [:]
+    var nextDescription = 0
     var configWatch: ConfigWatch?
     var lastReload: (at: String, error: String?)?
     var reloads = ReloadMachine()
@@ -209,6 +212,7 @@ final class SupervisorLoop: @unchecked Sendable {
                 receiveClients(MonotonicClock.now)
                 completion()
             case .reconfigured(let name, let process, let answer): reconfigured(name, process, answer)
+            case .described(let request, let answer): descriptions.removeValue(forKey: request)?(answer)
             case .signal(let number): signalArrived(number)
             case .log(let priority, let text): logs.log(priority: priority, text)
             case .list(let completion): completion(statuses())
