@@ -117,7 +117,7 @@ let package = Package(
 
         // iii-queue
         .target(
-            name: "IIIQueue", dependencies: ["IIIProtocol", "IIISettings", "IIIWorker", nioCore, metrics, logging],
+            name: "IIIQueue", dependencies: ["IIIProtocol", "IIISettings", "IIITelemetry", "IIIWorker", nioCore, metrics, logging],
             path: "Sources/iii-queue/Queue"),
         .executableTarget(
             name: "iii-queue", dependencies: ["IIIQueue", "IIIWorker", "IIITelemetry", argumentParser, logging],

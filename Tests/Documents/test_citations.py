@@ -39,8 +39,10 @@ def exists(page: str, near: str) -> str | None:
 def test_every_cited_page_and_section_exists():
     dead = []
     for path in readable():
+        # Python may write a path in pieces.
+        written = text(path).replace('" / "', "/")
         # A link's own text may name the page alone; where the link leads is the next test's.
-        for match in re.finditer(r"(?<![\w./:*}-])((?:[\w.-]+/)*[\w-]+\.md)\b(?!\]\()(?:#([\w-]+))?", text(path)):
+        for match in re.finditer(r"(?<![\w./:*}-])((?:[\w.-]+/)*[\w-]+\.md)\b(?!\]\()(?:#([\w-]+))?", written):
             page, section = match.groups()
             target = exists(page, path)
             if not target:
