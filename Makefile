@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 BIN := .build/release
 
-.PHONY: help up build test test-documents test-swift test-conformance test-sdk soak bench bench-stores format lint clean-cache
+.PHONY: help up build test test-documents test-swift test-conformance test-sdk soak bench bench-stores docs-reference format lint clean-cache
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -53,6 +53,11 @@ bench-stores: ## measure the embedded store beside the bare C library, and the R
 	@scripts/install-packages build test bench
 	benchmarks/stores/run
 	benchmarks/stores/run-redis
+
+docs-reference: ## write docs/reference/configuration.md from the declarations in the source
+	swift build --product iii-core
+	.build/debug/iii-core config reference > docs/reference/configuration.md.new
+	mv docs/reference/configuration.md.new docs/reference/configuration.md
 
 format: ## format all Swift sources
 	swift format -i -r Package.swift Sources Tests examples benchmarks

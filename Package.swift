@@ -141,7 +141,9 @@ let package = Package(
             name: "TransportTests", dependencies: ["IIITransport", "IIIProtocol", "IIICrypto", nioEmbedded, nioPosix],
             path: "Tests/TransportTests"),
         .testTarget(name: "SettingsTests", dependencies: ["IIISettings", "IIIProtocol"], path: "Tests/SettingsTests"),
-        .testTarget(name: "ConfigurationTests", dependencies: ["IIIConfiguration", "IIISettings"], path: "Tests/ConfigurationTests"),
+        .testTarget(
+            name: "ConfigurationTests", dependencies: ["IIIConfiguration", "IIISettings"], path: "Tests/ConfigurationTests",
+            exclude: ["Published"]),
         .testTarget(
             name: "SupervisionTests",
             dependencies: ["IIISupervision", "IIIConfiguration", "IIISettings", "IIIProtocol", "IIITelemetry", "CSupervision", logging],

@@ -1,5 +1,7 @@
 """The configuration file: what is accepted, what is refused and how, and what a change of it does to a running fleet."""
 
+import contextlib
+import glob
 import os
 import re
 import signal
@@ -163,6 +165,137 @@ def test_exec_that_does_not_exist_or_is_not_executable_is_refused(tmp_path):
     assert "mine.exec: no executable './nope'" in done.stderr and "iii-http.exec: no executable './plain'" in done.stderr
 
 
+# Core workers of third parties
+
+CHECKER = """#!/usr/bin/env python3
+import json, sys
+assert sys.argv[-1] == "--check-configuration", sys.argv
+config = json.load(sys.stdin)
+if config["interval_ms"] > 0:
+    print("pin")
+    print("targets.1.code")
+    sys.exit(0)
+print("config.interval_ms: must be above 0")
+print("config.targets[0].port: not with this pin")
+print("the clock is wrong")
+sys.exit(1)
+"""
+
+
+def program(directory, name: str, text: str):
+    path = directory / name
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+def running_in(directory) -> list[str]:
+    """Processes whose working directory it is."""
+    found = []
+    for link in glob.glob("/proc/[0-9]*/cwd"):
+        with contextlib.suppress(OSError):
+            if os.readlink(link) == str(directory):
+                found.append(link)
+    return found
+
+
+def core_worker(config: str, extra="core_worker: true") -> str:
+    return f"workers:\n  - name: ticker\n    exec: [./ticker, --flag]\n    {extra}\n    config:\n{config}"
+
+
+def test_a_core_worker_checks_its_own_config(tmp_path):
+    program(tmp_path, "ticker", CHECKER)
+    targets = "      targets:\n        - port: 80\n        - {port: 81, code: 4712}\n"
+    good = check(tmp_path, core_worker("      interval_ms: 5\n      pin: 4711\n" + targets))
+    assert good.returncode == 0, good.stderr
+    assert "4711" not in good.stdout and "4712" not in good.stdout and "81" in good.stdout
+    bad = check(tmp_path, core_worker("      pin: 1\n      interval_ms: 0\n" + targets))
+    assert bad.returncode == 1
+    assert "config.yaml:7: ticker.config.interval_ms: must be above 0" in bad.stderr
+    assert "config.yaml:9: ticker.config.targets[0].port: not with this pin" in bad.stderr
+    assert "config.yaml:5: ticker.config: the clock is wrong" in bad.stderr
+
+
+def test_programs_that_do_not_say_they_are_core_workers_are_not_run(tmp_path):
+    program(tmp_path, "ticker", "#!/bin/sh\ntouch was-run\n")
+    assert check(tmp_path, core_worker("      a: 1\n", extra="readiness: alive")).returncode == 0
+    assert not (tmp_path / "was-run").exists()
+
+
+def test_the_program_sees_the_environment_of_its_entry(tmp_path):
+    program(tmp_path, "ticker", '#!/bin/sh\necho "config.a: $COLOUR"\nexit 1\n')
+    done = check(tmp_path, core_worker("      a: 1\n", extra="core_worker: true\n    env: {COLOUR: green}"))
+    assert "ticker.config.a: green" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "text, complaint",
+    [
+        ("#!/bin/sh\necho oops >&2\nexit 3\n", r"ticker\.config: refused by '\./ticker --check-configuration' without a reason \(exit code 3: oops\)"),
+        ("#!/bin/sh\nkill -9 $$\n", r"ticker\.config: '\./ticker --check-configuration' was ended by signal 9.*remove `core_worker: true`"),
+        ("#!/bin/sh\nsleep 1000\n", r"ticker\.config: '\./ticker --check-configuration' gave no answer within 10 s.*remove `core_worker: true`"),
+        ("#!/bin/sh\nexec yes rubbish\n", r"ticker\.config: '\./ticker --check-configuration' gave no answer within 10 s.*remove `core_worker: true`"),
+        ("#!/bin/sh\nprintf '\\033[2Jred\\007\\n'\nexit 1\n", r"ticker\.config:  \[2Jred $"),
+    ],
+    ids=["fails", "dies", "hangs", "talks-for-ever", "writes-on-the-terminal"],
+)
+def test_a_program_that_is_no_core_worker_is_named(tmp_path, text, complaint):
+    program(tmp_path, "ticker", text)
+    done = check(tmp_path, core_worker("      a: 1\n"))
+    assert done.returncode == 1
+    assert re.search(r"config\.yaml:5: " + complaint, done.stderr, re.M), done.stderr
+    assert not running_in(tmp_path), "the program was left behind"
+
+
+def test_a_child_left_behind_with_its_output_open_is_not_waited_for(tmp_path):
+    program(tmp_path, "ticker", "#!/bin/sh\nsleep 1000 &\nexit 0\n")
+    assert check(tmp_path, core_worker("      a: 1\n")).returncode == 0
+    assert not running_in(tmp_path)
+
+
+def test_rubbish_of_a_program_that_accepts_harms_nothing(tmp_path):
+    program(tmp_path, "ticker", "#!/bin/sh\nhead -c 300000 /dev/urandom\nexit 0\n")
+    assert check(tmp_path, core_worker("      a: 1\n")).returncode == 0
+
+
+# Files and secrets
+
+
+def test_files_that_a_listener_needs_are_looked_at(tmp_path):
+    text = "workers:\n  - name: iii-http\n    config:\n      tls:\n        cert_file: none.pem\n        key_file: junk.pem\n"
+    (tmp_path / "junk.pem").write_text("junk")
+    done = check(tmp_path, text)
+    assert done.returncode == 1
+    assert "config.yaml:5: iii-http.config.tls.cert_file: 'none.pem' cannot be read: No such file" in done.stderr
+    (tmp_path / "none.pem").write_text("junk")
+    done = check(tmp_path, text)
+    assert done.returncode == 1
+    assert re.search(r"config\.yaml:\d: iii-http\.config\.tls: .*none\.pem", done.stderr), done.stderr
+
+
+def test_secrets_in_commands_and_under_telling_names_are_masked(tmp_path):
+    text = (
+        "workers:\n  - name: iii-exec\n    env: {PASSPHRASE: hunter2, MYSQL_PWD: hunter2, AUTH: hunter2, COOKIE: hunter2, SEEN: yes}\n"
+        "    config: {exec: ['node x --token=hunter2 --password hunter2', {command: 'API_KEY=hunter2 run', env: {STRIPE_KEY: hunter2}}]}\n"
+        "  - name: mine\n    exec: [/bin/true, --secret, hunter2]\n"
+    )
+    done = check(tmp_path, text)
+    assert done.returncode == 0, done.stderr
+    assert "hunter2" not in done.stdout + done.stderr and "SEEN" in done.stdout
+
+
+@pytest.mark.parametrize("name", [None, "iii-http", "iii-worker-manager", "exec"], ids=["all", "iii-http", "iii-worker-manager", "alias"])
+def test_the_example_passes_the_check(tmp_path, name):
+    example = run_core("config", "example", *([name] if name else []), cwd=tmp_path)
+    assert example.returncode == 0, example.stderr
+    done = check(tmp_path, example.stdout)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_example_of_an_unknown_worker_names_the_nearest(tmp_path):
+    done = run_core("config", "example", "iii-htpt", cwd=tmp_path)
+    assert done.returncode != 0 and "did you mean 'iii-http'" in done.stderr
+
+
 # Variables
 
 
@@ -304,9 +437,16 @@ modules:
 """
 
 
+def without_access_rules(text: str) -> str:
+    return re.sub(r"      (middleware_function_id: .*|rbac:\n(?:        .*\n)*)", "", text)
+
+
 def test_every_documented_name_and_key_loads(tmp_path):
     build = build_of(tmp_path / "bin", "iii-core", stubs=["iii-http", "iii-stream", "iii-queue", "iii-cron", "iii-observability"])
-    done = check(tmp_path, EVERYTHING, binary=build / "iii-core")
+    refused = check(tmp_path, EVERYTHING, binary=build / "iii-core")
+    errors = refused.stderr[refused.stderr.index("Error:") :].splitlines()
+    assert len(errors) == 2 and all("does not enforce access rules" in line for line in errors), "rules are known, and refused while nothing enforces them"
+    done = check(tmp_path, without_access_rules(EVERYTHING), binary=build / "iii-core")
     assert done.returncode == 0, done.stderr
     loaded = yaml.safe_load(done.stdout)
     names = [entry["name"] for entry in loaded["workers"]]

@@ -2,7 +2,7 @@ import IIITestSupport
 import IIIWorker
 import Testing
 
-/// Two stores of one word behind one protocol.
+/// Two stores of one word each, behind one protocol.
 @Suite struct AdapterRegistryTests {
     private final class Box: Sendable {
         let word: String

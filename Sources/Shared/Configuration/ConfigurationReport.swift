@@ -5,6 +5,9 @@ import IIISettings
 package struct ConfigurationReport: Sendable {
     package var configuration: EngineConfiguration
 
+    /// What programs call secret in their `config`: dotted paths by entry.
+    package var secrets: [String: Set<String>] = [:]
+
     package init(_ configuration: EngineConfiguration) { self.configuration = configuration }
 
     /// Entries whose name occurs more than once; legal, but worth knowing.
@@ -20,8 +23,9 @@ package struct ConfigurationReport: Sendable {
             lines.append("  - name: \(YAMLText.scalar(.string(entry.id)))" + (entry.isExplicit ? "" : "  # added: always runs"))
             if let exec = entry.exec {
                 switch exec {
-                case .line(let line): lines.append("    exec: \(YAMLText.scalar(.string(line)))")
-                case .arguments(let words): lines += YAMLText.lines(.object(["exec": .array(words.map(JSONValue.string))]), indent: 4)
+                case .line(let line): lines.append("    exec: \(YAMLText.scalar(.string(SecretMask.maskedText(line))))")
+                case .arguments(let words):
+                    lines += YAMLText.lines(["exec": SecretMask.masked(.array(words.map(JSONValue.string)))], indent: 4)
                 }
             }
             if !entry.dependsOn.isEmpty {
@@ -31,7 +35,10 @@ package struct ConfigurationReport: Sendable {
                 let environment = JSONValue.object(entry.environment.mapValues(JSONValue.string))
                 lines += YAMLText.lines(["env": SecretMask.masked(environment)], indent: 4)
             }
-            let config = SecretMask.masked(entry.effectiveConfig)
+            let config =
+                entry.exec == nil
+                ? entry.type?.settings.masked(entry.effectiveConfig) ?? .null
+                : SecretMask.masked(entry.effectiveConfig, hiding: secrets[entry.id] ?? [])
             if config.object?.isEmpty == false { lines += YAMLText.lines(["config": config], indent: 4) }
         }
         lines.append("registration_namespace_grace_ms: \(configuration.registrationNamespaceGrace.wholeMilliseconds)")

@@ -80,16 +80,16 @@ extension EngineConfiguration {
         }
     }
 
-    /// Keys by which a worker listener would admit some and not others. This build does not enforce them, so such a listener is not
-    /// opened; `load` warns of them. (The access issue removes this.)
-    package static func unenforcedRules(of entries: [WorkerEntry]) -> [ConfigurationProblem] {
+    /// Keys by which a worker listener would admit some and not others. This build does not enforce them, so it does not
+    /// run such a file. (The access issue removes this.)
+    package var unenforcedRules: [ConfigurationProblem] {
         entries.filter { $0.typeName == "iii-worker-manager" }.flatMap { entry in
             ["rbac", "middleware_function_id"].filter { entry.effectiveConfig[$0].map { !$0.isNull } ?? false }.map { key in
                 ConfigurationProblem(
                     line: entry.line,
                     message:
-                        "\(entry.id).config.\(key): this build does not enforce access rules, so the listener would admit everyone and is "
-                        + "not started; remove the key, and keep the port on 127.0.0.1 or behind a proxy that checks who connects")
+                        "\(entry.id).config.\(key): this build does not enforce access rules, so the listener would admit everyone and is not started; remove the key, and keep the port on 127.0.0.1 or behind a proxy that checks who connects"
+                )
             }
         }
     }

@@ -45,13 +45,14 @@ package struct EngineConfiguration: Sendable, Hashable {
     /// Whether the `iii-observability` entry asks for JSON log lines.
     package var logsAreJSON: Bool { observability[ObservabilitySettings.format] == .json }
 
-    /// Parses an expanded or raw file text; `path` appears in every message. `unreadable` says why a file that a setting names cannot
-    /// be read.
+    /// Parses an expanded or raw file text; `path` appears in every message. `context` looks at the files that settings
+    /// name.
     package static func load(
         text: String, path: String, environment: [String: String], engineVersion: String,
-        unreadable: @escaping @Sendable (String) -> String? = { _ in nil }
+        context: SettingContext = SettingContext()
     ) throws(ConfigurationErrors) -> EngineConfiguration {
-        let context = SettingContext(environment: { environment[$0] }, unreadable: unreadable)
+        var context = context
+        context.environment = { environment[$0] }
         do throws(ConfigurationErrors) {
             let expanded = try VariableExpansion(environment: environment, engineVersion: engineVersion).expand(withoutByteOrderMark(text))
             return try parse(expanded, path: path, context: context)
@@ -92,8 +93,7 @@ package struct EngineConfiguration: Sendable, Hashable {
         configuration.registrationNamespaceGrace =
             FileSettings.group.values(ofChecked: settings, context: context)[FileSettings.namespaceGrace]
         configuration.addMandatoryEntries()
-        configuration.warnings =
-            parser.warnings + check.warnings + configuration.exposureWarnings + unenforcedRules(of: configuration.entries)
+        configuration.warnings = parser.warnings + check.warnings + configuration.exposureWarnings
         return configuration
     }
 

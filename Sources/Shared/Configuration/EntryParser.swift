@@ -42,6 +42,7 @@ struct EntryParser {
             apply(EntrySettings.group.values(ofChecked: settings), to: &entry)
         }
         entry.configLine = value.member("config")?.line ?? 0
+        if entry.checksItsConfig { entry.configPlaces = value.member("config")?.value.lines ?? [:] }
         if !entry.canOverlap, let handover = value.member("handover_timeout_ms") {
             warnings.append(
                 ConfigurationProblem(

@@ -64,6 +64,8 @@ package struct WorkerEntry: Sendable, Hashable {
     package var isExplicit = true
     /// Line of the entry in the file; 0 when it stands in none.
     package var line = 0
+    /// Lines of the keys of `config` by dotted path, where the program is asked about them.
+    package var configPlaces: [String: Int] = [:]
     /// Line of the `config:` key.
     package var configLine = 0
 
@@ -102,6 +104,7 @@ package struct WorkerEntry: Sendable, Hashable {
         var left = self
         var right = other
         (left.line, left.configLine, right.line, right.configLine) = (0, 0, 0, 0)
+        (left.configPlaces, right.configPlaces) = ([:], [:])
         (left.isExplicit, right.isExplicit) = (true, true)
         return left == right
     }

@@ -22,6 +22,9 @@ package enum YAMLText {
         }
     }
 
+    /// Any value on one line: lists and maps in flow form, which JSON is.
+    package static func inline(_ value: JSONValue) -> String { value.string == nil ? value.text : scalar(value) }
+
     /// One value on one line; strings are quoted when a parser would take them for something else.
     package static func scalar(_ value: JSONValue) -> String {
         guard case .string(let text) = value else { return value.text }

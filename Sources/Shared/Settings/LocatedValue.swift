@@ -44,6 +44,39 @@ package struct LocatedValue: Sendable, Hashable {
         }
     }
 
+    /// A value whose lines are known by the dotted paths of its keys, e.g. `limits.orders`.
+    package init(_ json: JSONValue, lines: [String: Int], path: String = "") {
+        let line = lines[path] ?? 0
+        func inner(_ key: String) -> String { path.isEmpty ? key : "\(path).\(key)" }
+        switch json {
+        case .array(let elements):
+            let items = elements.enumerated().map { LocatedValue($0.element, lines: lines, path: inner("\($0.offset)")) }
+            self.init(line: line, content: .list(items))
+        case .object(let members):
+            let items = members.sorted { $0.key < $1.key }.map { key, value in
+                Member(key: key, line: lines[inner(key)] ?? line, value: LocatedValue(value, lines: lines, path: inner(key)))
+            }
+            self.init(line: line, content: .map(items))
+        default: self.init(line: line, content: .scalar(json))
+        }
+    }
+
+    /// The lines of all keys and elements below this value by dotted path.
+    package var lines: [String: Int] {
+        var result: [String: Int] = [:]
+        func collect(_ value: LocatedValue, _ path: String) {
+            result[path] = value.line
+            switch value.content {
+            case .scalar: break
+            case .list(let elements):
+                for (index, element) in elements.enumerated() { collect(element, path.isEmpty ? "\(index)" : "\(path).\(index)") }
+            case .map(let members): for member in members { collect(member.value, path.isEmpty ? member.key : "\(path).\(member.key)") }
+            }
+        }
+        collect(self, "")
+        return result
+    }
+
     package var isNull: Bool { content == .scalar(.null) }
 
     /// A scalar as its author wrote it; nil for null, lists and maps.

@@ -151,6 +151,9 @@ package struct SettingCheck {
     }
 
     private mutating func unknown(_ member: LocatedValue.Member, in group: SettingGroup, at path: String) {
+        if let refused = group.refused.first(where: { $0.key == member.key }) {
+            return report(member.line, "\(path): unknown field `\(member.key)`: \(refused.cure)")
+        }
         let known = group.settings.map(\.key).sorted()
         let hint = EditDistance.nearest(to: member.key, among: known).map { " (did you mean `\($0)`?)" } ?? ""
         if group.isOpen { return warn(member.line, "\(path): `\(member.key)` has no effect: the key is not known here\(hint)") }

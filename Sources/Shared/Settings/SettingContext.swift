@@ -7,6 +7,9 @@ public struct SettingContext: Sendable {
     /// Why this process cannot read a file; nil when it can.
     public var unreadable: @Sendable (String) -> String?
 
+    /// What is wrong with the files of a checked `tls` map beyond being unreadable; asked by checks of those who can tell.
+    package var certificateProblem: @Sendable (SettingValues) -> String? = { _ in nil }
+
     public init(
         environment: @escaping @Sendable (String) -> String? = { _ in nil },
         unreadable: @escaping @Sendable (String) -> String? = { _ in nil }

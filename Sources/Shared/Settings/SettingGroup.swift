@@ -4,6 +4,8 @@ import IIIProtocol
 public struct SettingGroup: Sendable {
     public let settings: [SettingDeclaration]
     public let rules: [SettingRule]
+    /// Keys of other releases that are refused, and what to write instead.
+    public let refused: [RefusedSetting]
     /// What holds for settings that do not say it themselves; nil: as the group around this one.
     public let change: SettingChange?
     /// Whether unknown keys are passed over with a warning instead of being errors.
@@ -16,14 +18,17 @@ public struct SettingGroup: Sendable {
     ) {
         var settings: [SettingDeclaration] = []
         var rules: [SettingRule] = []
+        var refused: [RefusedSetting] = []
         for part in parts() {
             switch part {
             case .setting(let setting): settings.append(setting)
             case .rule(let rule): rules.append(rule)
+            case .refused(let setting): refused.append(setting)
             }
         }
         self.settings = settings
         self.rules = rules
+        self.refused = refused
         self.change = change
         self.isOpen = isOpen
         self.inert = inert
@@ -62,10 +67,12 @@ public struct SettingGroup: Sendable {
     public enum Part: Sendable {
         case setting(SettingDeclaration)
         case rule(SettingRule)
+        case refused(RefusedSetting)
     }
 
     public static func buildExpression<Value>(_ setting: Setting<Value>) -> [Part] { [.setting(setting.declaration)] }
     public static func buildExpression(_ rule: SettingRule) -> [Part] { [.rule(rule)] }
+    public static func buildExpression(_ setting: RefusedSetting) -> [Part] { [.refused(setting)] }
     /// The settings of another group beside the own ones, under the change and the inert reason of that group.
     public static func buildExpression(_ group: SettingGroup) -> [Part] {
         let settings = group.settings.map { setting in
@@ -74,9 +81,20 @@ public struct SettingGroup: Sendable {
             setting.inert = setting.inert ?? group.inert
             return Part.setting(setting)
         }
-        return settings + group.rules.map(Part.rule)
+        return settings + group.rules.map(Part.rule) + group.refused.map(Part.refused)
     }
     public static func buildBlock(_ parts: [Part]...) -> [Part] { parts.flatMap { $0 } }
+}
+
+/// A key that means something elsewhere, and what to write here in its place.
+public struct RefusedSetting: Sendable {
+    public let key: String
+    public let cure: String
+
+    public init(_ key: String, _ cure: String) {
+        self.key = key
+        self.cure = cure
+    }
 }
 
 /// A condition across the keys of one group, checked once each of them is sound by itself.

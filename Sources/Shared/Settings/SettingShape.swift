@@ -39,7 +39,7 @@ public indirect enum SettingShape: Sendable {
         }
     }
 
-    static func plain(_ number: Double) -> String {
+    package static func plain(_ number: Double) -> String {
         Int64(exactly: number).map(String.init) ?? JSONValue.double(number).text
     }
 }

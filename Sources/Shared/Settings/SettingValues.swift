@@ -4,7 +4,7 @@ import IIIProtocol
 public struct SettingValues: Sendable {
     private let group: SettingGroup
     private let members: [String: JSONValue]
-    private let context: SettingContext
+    let context: SettingContext
     /// What the check found worth saying; for the log.
     public internal(set) var warnings: [String] = []
 

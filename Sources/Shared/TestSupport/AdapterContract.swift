@@ -28,7 +28,7 @@ public struct AdapterContract<Adapter>: Sendable {
         self.configs = configs
     }
 
-    /// Every registered adapter, for the arguments of a test.
+    /// Names of all registered adapters, for the arguments of a test.
     public var names: [String] { registry.declarations.map(\.name) }
 
     /// Opens the adapter as a configuration would and hands it to `body`.

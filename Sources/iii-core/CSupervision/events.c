@@ -8,6 +8,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -50,6 +51,8 @@ void csup_restore_signals(const int *signals, size_t count) {
 int csup_eventfd(void) { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); }
 
 int csup_pipe(int descriptors[2], int nonblocking) { return pipe2(descriptors, O_CLOEXEC | (nonblocking ? O_NONBLOCK : 0)); }
+
+int csup_memory_file(void) { return memfd_create("iii", MFD_CLOEXEC); }
 
 int csup_set_nonblocking(int descriptor) {
     int flags = fcntl(descriptor, F_GETFL);

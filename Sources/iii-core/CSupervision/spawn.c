@@ -96,6 +96,7 @@ static void run_child(const csup_spawn_request *request, int report, pid_t paren
 
     // First lift everything above the target range, so that no target overwrites a source.
     int floor = 3 + (int)request->passed_count + 1;
+    int input = request->standard_input ? fcntl(request->standard_input, F_DUPFD_CLOEXEC, floor) : open("/dev/null", O_RDONLY | O_CLOEXEC);
     int output = fcntl(request->standard_output, F_DUPFD_CLOEXEC, floor);
     int errors = fcntl(request->standard_error, F_DUPFD_CLOEXEC, floor);
     int channel = fcntl(report, F_DUPFD_CLOEXEC, floor);
@@ -109,8 +110,7 @@ static void run_child(const csup_spawn_request *request, int report, pid_t paren
         lifted[i] = fcntl(request->passed[i], F_DUPFD_CLOEXEC, floor);
         if (lifted[i] < 0) fail(channel, 4);
     }
-    int null = open("/dev/null", O_RDONLY);
-    if (null < 0 || dup2(null, 0) < 0 || dup2(output, 1) < 0 || dup2(errors, 2) < 0) fail(channel, 4);
+    if (input < 0 || dup2(input, 0) < 0 || dup2(output, 1) < 0 || dup2(errors, 2) < 0) fail(channel, 4);
     for (size_t i = 0; i < request->passed_count; i++) {
         if (dup2(lifted[i], 3 + (int)i) < 0) fail(channel, 4);
     }

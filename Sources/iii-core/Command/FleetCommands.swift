@@ -86,14 +86,3 @@ struct Reload: ParsableCommand {
     @OptionGroup var engine: RunningEngine
     func run() throws { throw ExitCode(try engine.commands().reload()) }
 }
-
-struct Config: ParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Works on the configuration file.", subcommands: [Check.self])
-
-    struct Check: ParsableCommand {
-        static let configuration = CommandConfiguration(
-            abstract: "Prints the effective configuration, or everything wrong with it (exit 1).")
-        @Option(name: [.short, .customLong("config")], help: "Configuration file.") var config = "config.yaml"
-        func run() throws { throw ExitCode(ConfigCheck.run(path: config, environment: processEnvironment(), engineVersion: engineVersion)) }
-    }
-}

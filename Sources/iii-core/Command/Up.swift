@@ -17,7 +17,7 @@ struct Up: ParsableCommand {
     @Flag(help: "No colours.") var noColor = false
     @Flag(help: "Let debuggers attach to the core and its built-ins, and let them dump core: their secrets are readable then.")
     var debuggable = false
-    @Option(help: "text or json.") var logFormat = LogFormat.text
+    @Option(help: "text or json (default: `format` of the iii-observability entry, else text).") var logFormat: LogFormat?
 
     func run() throws {
         signal(SIGPIPE, SIG_IGN)
@@ -38,7 +38,8 @@ struct Up: ParsableCommand {
         assembly.only = Self.list(only)
         assembly.except = Self.list(except)
         assembly.style = LogMultiplexer.Style(
-            format: logFormat, usesColour: !noColor && environment["NO_COLOR"] == nil && isatty(1) == 1,
+            format: logFormat ?? (assembly.plan.configuration.logsAreJSON ? .json : .text),
+            usesColour: !noColor && environment["NO_COLOR"] == nil && isatty(1) == 1,
             isJournal: environment["JOURNAL_STREAM"] != nil)
         throw ExitCode(assembly.run())
     }

@@ -36,7 +36,6 @@ final class WorkerListeners: @unchecked Sendable {
 
     /// Opens every entry. `inherited` is a socket systemd passed, for the first.
     func open(_ entries: [WorkerEntry], inherited: CInt?) throws {
-        if let problem = EngineConfiguration.unenforcedRules(of: entries).first { throw ConfigurationError(problem.message) }
         let certificates = try entries.map(Self.certificate)
         for (index, entry) in entries.enumerated() {
             let socket = try socket(of: entry, inherited: index == 0 ? inherited : nil)
@@ -49,7 +48,6 @@ final class WorkerListeners: @unchecked Sendable {
 
     /// Applies a new set of entries; an error text means that nothing was changed.
     func apply(_ entries: [WorkerEntry]) -> String? {
-        if let problem = EngineConfiguration.unenforcedRules(of: entries).first { return problem.message }
         let wanted = Dictionary(entries.map { ($0.id, $0) }, uniquingKeysWith: { _, last in last })
         var certificates: [String: TLSServerContext] = [:]
         do {

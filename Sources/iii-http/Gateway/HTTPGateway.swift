@@ -14,6 +14,7 @@ import NIOCore
 /// reconnect is removed. On drain it stops accepting, answers what is in flight and then ends (http.md §20.1).
 public final class HTTPGateway: CoreWorker {
     public static var role: String { "http" }
+    public static var settings: SettingGroup { HTTPSettings.group }
 
     private let core: GatewayCore<WorkerLink>
     private let context: CoreWorkerContext

@@ -12,6 +12,7 @@ import NIOCore
 /// the transfer thread, and answered exactly once. Confined to the link's event loop.
 public final class HTTPFunctions: CoreWorker {
     public static var role: String { "outbound" }
+    public static var settings: SettingGroup { HTTPFunctionsSettings.group }
     /// The config entry this role serves.
     public static let entryName = "iii-http-functions"
 

@@ -28,8 +28,8 @@ package enum ObservabilitySettings {
             metrics
             logs
             Setting<[SettingValues]>("alerts", .list(.object(alert)), default: [], "Rules over metrics.")
-            Setting("live_spans", .anything, example: true, "Of newer releases.")
-            Setting("span_collapse", .anything, example: [:], "Of newer releases.")
+            Setting("live_spans", .anything, absent: "off", example: true, "Of newer releases.")
+            Setting("span_collapse", .anything, absent: "off", example: [:], "Of newer releases.")
         }
     }
 

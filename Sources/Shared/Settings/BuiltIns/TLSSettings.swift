@@ -26,5 +26,8 @@ package enum TLSSettings {
         minimumVersion
         clientAuthorityFile
         passwordVariable
+        SettingRule("The files hold a certificate in force, and the key that belongs to it.") { values in
+            values.context.certificateProblem(values).map { [.problem(message: $0)] } ?? []
+        }
     }
 }

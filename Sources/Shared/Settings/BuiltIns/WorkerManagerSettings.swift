@@ -21,17 +21,20 @@ package enum WorkerManagerSettings {
     package static let rbac = Setting("rbac", .object(RBACSettings.group), absent: "no rules", "Who may connect, call and register.")
     package static let handshakeTimeout = Setting(
         "handshake_timeout_ms", .milliseconds(1...Int64(Int32.max)), default: 10_000,
-        "Until the upgrade is complete; then the socket is dropped.")
+        "Until the upgrade is complete, TLS, head and body together; then the socket is dropped.")
     package static let maximumConnections = Setting(
-        "max_connections", .count(1...1_000_000), default: 10_000, "Connections at a time; a further upgrade is answered 503.")
+        "max_connections", .count(1...1_000_000), default: 10_000,
+        "Connections at a time; a further upgrade is answered 503, but for built-ins. A warning at the start when the limit of file descriptors is lower."
+    )
     package static let tls = Setting(
-        "tls", .object(TLSSettings.group), absent: "plain WebSocket", "Certificate and rules of TLS; workers then dial `wss://`.")
+        "tls", .object(TLSSettings.group), absent: "plain WebSocket",
+        "Certificate and rules of TLS; workers then dial `wss://`. Renewed files are taken over without a restart.")
     package static let allowedOrigins = Setting<[String]>(
         "allowed_origins", .list(.text(origin)), default: [],
         "Web pages that may connect besides those of this host, e.g. `https://app.example.com`; `*` lets every page in.")
     package static let maximumHandshakes = Setting(
         "max_handshakes", .count(1...1_000_000), default: 1_024,
-        "Connections that have not finished their handshake; further ones wait in the kernel's queue.")
+        "Connections that have not finished their handshake; further ones wait in the kernel, and one older than 1 s makes room for them.")
     package static let maximumMessageBytes = Setting(
         "max_message_bytes", .bytes(1...(1 << 30)), default: 67_108_864,
         "Longest message that is accepted; a longer one ends with close 1009.")
@@ -147,6 +150,7 @@ package enum WorkerManagerSettings {
         channelsBuffer
         telemetryBuffer
         invocationPolicy
+        RefusedSetting("listeners", "write one `iii-worker-manager` entry for each listener, with its `host`, `port` and rules")
     }
 }
 
@@ -158,8 +162,8 @@ package enum RBACSettings {
         "auth_function_id", function, example: "access::authenticate", "Function that decides who may connect.")
     package static let exposed = Setting<[JSONValue]>(
         "expose_functions",
-        .list(.oneOf(SettingType.text(matchExpression).map(JSONValue.string), SettingType.object(byMetadata).map(\.json))), default: [],
-        "Functions that may be called: `match(\"pattern\")`, or `{metadata: {key: value or match}}`.")
+        .list(.oneOf(SettingType.text(matchExpression).map(JSONValue.string), SettingType.object(byMember).map(\.json))), default: [],
+        "Functions that may be called: `match(\"pattern\")`, `{match: pattern, namespace: name}`, or `{metadata: {key: value or match}}`.")
     package static let onFunction = Setting(
         "on_function_registration_function_id", function, example: "access::function",
         "Function that is asked before a function is registered.")
@@ -184,8 +188,15 @@ package enum RBACSettings {
         return (inner.hasPrefix("\"") && inner.hasSuffix("\"")) || (inner.hasPrefix("'") && inner.hasSuffix("'"))
     }
 
-    private static let byMetadata = SettingGroup(open: true) {
-        Setting<[String: JSONValue]>(
-            required: "metadata", .map(of: .anything), example: ["public": true], "What the function's metadata must hold.")
+    private static let pattern = Setting("match", .text, example: "api::*", "Pattern of function ids.")
+    private static let metadata = Setting<[String: JSONValue]?>(
+        "metadata", .map(of: .anything), example: ["public": true], "What the function's metadata must hold.")
+    private static let byMember = SettingGroup(open: true) {
+        pattern
+        Setting("namespace", .text, absent: "every one", example: "default", "Namespace of the functions.")
+        metadata
+        SettingRule("Each says `match` or `metadata`.") { values in
+            values[pattern] == nil && values[metadata] == nil ? [.problem(message: "needs `match` or `metadata`")] : []
+        }
     }
 }

@@ -1,4 +1,5 @@
 import IIIProtocol
+import IIISettings
 import IIITelemetry
 import Logging
 import NIOCore
@@ -17,7 +18,10 @@ public protocol CoreWorker: AnyObject, SendableMetatype {
     associatedtype Configuration: Sendable
     /// What this worker is, e.g. `http`.
     static var role: String { get }
-    /// Step 1. Throw `ConfigurationError` naming the key and the cure; the process then ends with 78 and is not restarted.
+    /// The keys of the entry's `config`, stated once: checked with file and line, read by `configuration`, kept out of listings where they
+    /// are secret. Optional; not declared: any key, and `configuration` judges alone.
+    static var settings: SettingGroup { get }
+    /// Step 1. Optional where `Configuration` is `SettingValues`: then what `settings` reads. Throw `ConfigurationError` naming the key and the cure; the process then ends with 78 and is not restarted.
     static func configuration(from json: JSONValue) throws -> Configuration
     /// Step 2, what needs no waiting. Errors as in `start`.
     init(configuration: Configuration, context: CoreWorkerContext) throws
@@ -52,7 +56,14 @@ public protocol CoreWorker: AnyObject, SendableMetatype {
     var status: String { get }
 }
 
+extension CoreWorker where Configuration == SettingValues {
+    /// What `settings` declares, checked and read.
+    public static func configuration(from json: JSONValue) throws -> SettingValues { try settings.read(json) }
+}
+
 extension CoreWorker {
+    /// Nothing declared: any key passes.
+    public static var settings: SettingGroup { SettingGroup(open: true) {} }
     public func start(on loop: isolated WorkerLoop) async throws {}
     public func registerTriggerTypes(on link: WorkerLink) {}
     public func registerFunctions(on link: WorkerLink) {}

@@ -1,5 +1,6 @@
 import Glibc
 import IIIProtocol
+import IIISettings
 import IIITelemetry
 import Logging
 import NIOCore
@@ -20,7 +21,8 @@ public enum CoreWorkerProcess {
     /// The whole `main` of a core worker's executable: logging as the engine wants it, then `run`, whose exit code ends the process.
     ///
     /// With the argument `--check-configuration` it reads a `config` as JSON from standard input instead, and ends with 0 if it would
-    /// be accepted, else with 78 and the reason on standard output.
+    /// be accepted, else with 78. On standard output it says which keys are secret, or what is wrong: one line each
+    /// (docs/reference/configuration.md#core-workers-of-your-own).
     public static func main<W: CoreWorker>(_ type: W.Type) -> Never {
         if CommandLine.arguments.contains("--check-configuration") { exit(checkConfiguration(type)) }
         TelemetryLog.bootstrapFromEnvironment()
@@ -29,12 +31,16 @@ public enum CoreWorkerProcess {
 
     private static func checkConfiguration<W: CoreWorker>(_ type: W.Type) -> Int32 {
         do {
-            _ = try W.configuration(from: try JSONValue(parsing: readStandardInput()))
+            let config = try JSONValue(parsing: readStandardInput())
+            _ = try W.configuration(from: config)
+            for path in W.settings.secretPaths(in: config) { print(path) }
             return 0
+        } catch let error as InvalidSettings {
+            for problem in error.problems { print(problem.message) }
         } catch {
             print("\(error)")
-            return configurationExitCode
         }
+        return configurationExitCode
     }
 
     /// What no configuration exceeds; the rest is not read.

@@ -11,6 +11,7 @@ typedef struct {
     char *const *argv;
     char *const *envp;
     const char *directory;       // NULL: the caller's
+    int standard_input;          // descriptor that becomes 0; 0: /dev/null
     int standard_output;         // descriptors that become 1 and 2
     int standard_error;
     const int *passed;           // become 3, 4, …
@@ -55,6 +56,8 @@ int csup_signal_is_ignored(int number);
 int csup_eventfd(void);
 // A close-on-exec descriptor from which `secret` can be read once, to its end; -1: errno.
 int csup_secret(const void *secret, size_t size);
+// An empty file in memory, close-on-exec; -1: errno.
+int csup_memory_file(void);
 int csup_pipe(int descriptors[2], int nonblocking);
 int csup_set_nonblocking(int descriptor);
 int csup_set_cloexec(int descriptor);

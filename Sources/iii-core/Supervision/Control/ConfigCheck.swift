@@ -6,19 +6,26 @@ package enum ConfigCheck {
     /// Returns 0 when the engine would start with this file, else 1.
     package static func run(
         path: String, environment: [String: String], engineVersion: String, lookup: ExecutableLookup? = nil,
+        context: SettingContext = .process,
         output: (String) -> Void = { ControlCommands.write($0, to: 1) }, errors: (String) -> Void = { ControlCommands.write($0, to: 2) }
     ) -> Int32 {
         do throws(ConfigurationErrors) {
             let text = try ConfigurationFile.read(path)
             let configuration = try EngineConfiguration.load(
-                text: text, path: path, environment: environment, engineVersion: engineVersion,
-                unreadable: SettingContext.process.unreadable)
-            let report = ConfigurationReport(configuration)
+                text: text, path: path, environment: environment, engineVersion: engineVersion, context: context)
+            var report = ConfigurationReport(configuration)
+            let plan: FleetPlan
+            do throws(ConfigurationErrors) {
+                plan = try FleetPlan.make(configuration: configuration, lookup: lookup ?? .system(environment: environment))
+            } catch {
+                report.remarks.forEach(errors)
+                throw error
+            }
+            let programs = CoreWorkerCheck(of: plan, environment: environment)
+            report.secrets = programs.secrets
             output(report.text)
-            for remark in report.remarks { errors(remark) }
-            let plan = try FleetPlan.make(configuration: configuration, lookup: lookup ?? .system(environment: environment))
-            let problems = CoreWorkerCheck.problems(of: plan)
-            guard problems.isEmpty else { throw ConfigurationErrors(path: path, problems: problems) }
+            report.remarks.forEach(errors)
+            guard programs.problems.isEmpty else { throw ConfigurationErrors(path: path, problems: programs.problems) }
             if configuration.portClashes.isEmpty { return 0 }
             errors("Error: port clashes, see above")
             return 1

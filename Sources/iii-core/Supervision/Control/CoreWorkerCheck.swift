@@ -4,77 +4,74 @@ import IIIProtocol
 import IIISettings
 
 /// Asks the programs of `core_worker: true` entries whether they would accept their `config` (`--check-configuration`): only they
-/// know its keys.
-enum CoreWorkerCheck {
-    /// How long one program may take. It only reads and judges.
-    private static let limit = Duration.seconds(10)
+/// know its keys (docs/reference/configuration.md#core-workers-of-your-own).
+///
+/// The question is the `config` as JSON on standard input. Exit code 0 accepts it, and every line of the output names a key whose value is
+/// not to be shown; any other code refuses it, and every line is a reason.
+struct CoreWorkerCheck {
+    /// What the programs object to, at the line of the key they name.
+    private(set) var problems: [ConfigurationProblem] = []
+    /// Dotted paths in the `config` of entries, by id, whose values are secret.
+    private(set) var secrets: [String: Set<String>] = [:]
 
-    /// What the programs object to, at the line of each entry's `config`.
-    static func problems(of plan: FleetPlan) -> [ConfigurationProblem] {
-        plan.children.filter(\.entry.checksItsConfig).compactMap { child in
-            objection(of: child).map { text in
-                let line = child.entry.configLine > 0 ? child.entry.configLine : child.entry.line
-                return ConfigurationProblem(line: line, message: "\(child.name).config: \(text)")
+    private static let flag = "--check-configuration"
+
+    init(of plan: FleetPlan, environment: [String: String]) {
+        for child in plan.children where child.entry.checksItsConfig {
+            guard let program = Self.program(of: child) else { continue }
+            do throws(SpawnError) {
+                let answer = try program.answer(
+                    to: (child.entry.config ?? .null).bytes, environment: environment.merging(child.entry.environment) { $1 })
+                judge(answer, of: child.entry, by: program.name)
+            } catch {
+                problems.append(
+                    Self.problem(
+                        "'\(program.name) \(Self.flag)' \(error); is it built on IIIWorker's CoreWorkerProcess.main? "
+                            + "If it is not, remove `core_worker: true`", of: child.entry))
             }
         }
     }
 
-    private static func objection(of child: ChildSpecification) -> String? {
-        guard case .executable(let path, let arguments) = child.program else { return nil }
-        guard let input = tmpfile(), let output = tmpfile() else { return "cannot be checked: \(String(cString: strerror(errno)))" }
-        defer {
-            fclose(input)
-            fclose(output)
+    private mutating func judge(_ answer: ProgramQuestion.Answer, of entry: WorkerEntry, by program: String) {
+        let lines = String(decoding: answer.output, as: UTF8.self).split(whereSeparator: \.isNewline).map(String.init)
+        if answer.code == 0 {
+            secrets[entry.id] = Set(lines)
+        } else if lines.isEmpty {
+            problems.append(
+                Self.problem("refused by '\(program) \(Self.flag)' without a reason (exit code \(answer.code)\(answer.errors))", of: entry))
+        } else {
+            problems += lines.map { Self.problem($0, of: entry) }
         }
-        let config = (child.entry.config ?? .null).bytes
-        fwrite(config, 1, config.count, input)
-        rewind(input)
-        let status: CInt
-        switch run([path] + withFlag(arguments, of: path), input: fileno(input), output: fileno(output)) {
-        case .ended(let result): status = result
-        case .failed(let reason): return "cannot be checked: \(reason)"
+    }
+
+    /// At the line of the key that the reason begins with, `config.limits.orders: …`, or at that of the whole `config`.
+    private static func problem(_ reason: String, of entry: WorkerEntry) -> ConfigurationProblem {
+        let reason = SecretMask.maskedText(printable(reason))
+        let line = entry.configLine > 0 ? entry.configLine : entry.line
+        guard reason == "config" || reason.hasPrefix("config.") || reason.hasPrefix("config:") || reason.hasPrefix("config[") else {
+            return ConfigurationProblem(line: line, message: "\(entry.id).config: \(reason)")
         }
-        guard status != 0 else { return nil }
-        rewind(output)
-        var text = [UInt8](repeating: 0, count: 4096)
-        let length = fread(&text, 1, text.count, output)
-        let words = String(decoding: text.prefix(length), as: UTF8.self).split(whereSeparator: \.isNewline).joined(separator: "; ")
-        return words.isEmpty ? "refused by \(path) (exit status \(status >> 8 & 0xFF))" : words
+        var path = reason.prefix { $0 != ":" && $0 != " " }.split { ".[]".contains($0) }.dropFirst()
+        while !path.isEmpty {
+            if let place = entry.configPlaces[path.joined(separator: ".")] {
+                return ConfigurationProblem(line: place, message: "\(entry.id).\(reason)")
+            }
+            path.removeLast()
+        }
+        return ConfigurationProblem(line: line, message: "\(entry.id).\(reason)")
+    }
+
+    /// A program may print anything; it must not write on the terminal with it.
+    private static func printable(_ text: String) -> String {
+        String(String.UnicodeScalarView(text.unicodeScalars.prefix(1000).map { $0.properties.generalCategory == .control ? " " : $0 }))
     }
 
     /// A command line is one word for the shell.
-    private static func withFlag(_ arguments: [String], of path: String) -> [String] {
-        let flag = "--check-configuration"
-        guard path == "/bin/sh", arguments.count == 2, arguments[0] == "-c" else { return arguments + [flag] }
-        return ["-c", arguments[1] + " " + flag]
-    }
-
-    private enum Run {
-        case ended(CInt)
-        case failed(String)
-    }
-
-    private static func run(_ words: [String], input: CInt, output: CInt) -> Run {
-        var actions = posix_spawn_file_actions_t()
-        posix_spawn_file_actions_init(&actions)
-        defer { posix_spawn_file_actions_destroy(&actions) }
-        posix_spawn_file_actions_adddup2(&actions, input, STDIN_FILENO)
-        posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO)
-        var pointers: [UnsafeMutablePointer<CChar>?] = words.map { strdup($0) } + [nil]
-        defer { for pointer in pointers { free(pointer) } }
-        var process: pid_t = 0
-        let result = posix_spawn(&process, words[0], &actions, nil, &pointers, environ)
-        guard result == 0 else { return .failed(String(cString: strerror(result))) }
-        let end = ContinuousClock.now + limit
-        while true {
-            var status: CInt = 0
-            if waitpid(process, &status, WNOHANG) == process { return .ended(status) }
-            if ContinuousClock.now > end {
-                kill(process, SIGKILL)
-                waitpid(process, &status, 0)
-                return .failed("no answer to --check-configuration within \(limit); is it built on IIIWorker's CoreWorkerProcess.main?")
-            }
-            usleep(5_000)
+    private static func program(of child: ChildSpecification) -> ProgramQuestion? {
+        guard case .executable(let path, let arguments) = child.program else { return nil }
+        guard path == "/bin/sh", arguments.count == 2, arguments[0] == "-c" else {
+            return ProgramQuestion(name: path, path: path, arguments: arguments + [flag])
         }
+        return ProgramQuestion(name: arguments[1], path: path, arguments: ["-c", arguments[1] + " " + flag])
     }
 }

@@ -7,6 +7,8 @@ package struct SpawnRequest {
     package var arguments: [String]
     package var environment: [String]
     package var directory: String?
+    /// Descriptor to read from; nil: there is nothing to read.
+    package var standardInput: Int32?
     /// Become descriptors 3, 4, … of the child.
     package var passed: [Int32] = []
     /// To be read once from one more descriptor, behind the passed ones.
@@ -90,6 +92,7 @@ package enum ProcessSpawner {
                         raw.argv = argv.baseAddress
                         raw.envp = envp.baseAddress
                         raw.directory = directory.map { UnsafePointer($0) }
+                        raw.standard_input = request.standardInput ?? 0
                         raw.standard_output = output
                         raw.standard_error = errors
                         raw.passed = passed.baseAddress

@@ -10,22 +10,21 @@ final class Ticker: CoreWorker {
     // 1. Configuration
     static let interval = Setting("interval_ms", .milliseconds(10...60_000), default: 1000, change: .live, "Time between two ticks.")
     static let counter = counters.setting("How ticks are numbered.")
-    static func configuration(from json: JSONValue) throws -> SettingValues { try keys.read(json) }
-    static let keys = SettingGroup {
+    static let settings = SettingGroup {
         interval
         counter
     }
 
     // 2. Initialization
     private let context: CoreWorkerContext
-    private var settings: SettingValues
+    private var values: SettingValues
     private var numbers: (any Counter)?
     private var bindings: TriggerProvider<TriggerCondition?>?
     private var timer: CoreWorkerTimer?
     private var last = 0
-    init(configuration: SettingValues, context: CoreWorkerContext) { (self.context, settings) = (context, configuration) }
+    init(configuration: SettingValues, context: CoreWorkerContext) { (self.context, values) = (context, configuration) }
 
-    func start(on loop: isolated WorkerLoop) async throws { numbers = try await Self.counters.open(settings[Self.counter]) }
+    func start(on loop: isolated WorkerLoop) async throws { numbers = try await Self.counters.open(values[Self.counter]) }
 
     // 3. Trigger types
     func registerTriggerTypes(on link: WorkerLink) {
@@ -44,8 +43,8 @@ final class Ticker: CoreWorker {
     func sessionEstablished(_ session: CoreWorkerSession, on loop: isolated WorkerLoop) async { schedule() }
 
     func reconfigure(_ new: SettingValues, on loop: isolated WorkerLoop) async -> Reconfiguration {
-        guard new[Self.counter].name == settings[Self.counter].name else { return .refused("another counter needs a restart") }
-        settings = new
+        guard new[Self.counter].name == values[Self.counter].name else { return .refused("another counter needs a restart") }
+        values = new
         schedule()
         return .applied
     }
@@ -54,7 +53,7 @@ final class Ticker: CoreWorker {
     var status: String { "tick \(last), \(bindings?.count ?? 0) bindings" }
 
     private func schedule() {
-        timer = context.schedule(every: settings[Self.interval]) { [self] in tick() }
+        timer = context.schedule(every: values[Self.interval]) { [self] in tick() }
     }
 
     private func tick() {
