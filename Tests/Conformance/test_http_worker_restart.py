@@ -1,4 +1,5 @@
-"""Routes whose only worker goes away and comes back (http.md §4.5), and what many clients together may make the gateway keep."""
+"""Routes whose only worker goes away and comes back, and what many clients together may make the gateway keep
+(docs/reference/http.md#errors)."""
 
 import contextlib
 import socket

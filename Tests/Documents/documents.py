@@ -7,7 +7,7 @@ import subprocess
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Folders that are being rewritten, and follow with their next commits.
-PENDING = ("Sources/iii-http/", "Sources/Shared/Configuration/", "Sources/Shared/Settings/")
+PENDING = ("Sources/Shared/Configuration/", "Sources/Shared/Settings/")
 
 
 @functools.cache

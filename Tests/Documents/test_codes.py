@@ -88,7 +88,6 @@ def test_every_log_code_has_its_section_with_cause_fault_and_cure():
         assert cause and re.search(r"\*Who can act:\* \S.*\*Cure:\* \S", body, re.S), f"{LOG}: `{code}` needs a cause, 'Who can act' and 'Cure'"
 
 
-@pytest.mark.xfail(reason="iii-http gets its codes with its next commit")
 def test_every_log_code_is_written_somewhere():
     source = text("Sources/Shared/Protocol/DiagnosticCode.swift")
     everything = "\n".join(text(path) for path in swift() if not path.endswith("/DiagnosticCode.swift"))

@@ -41,7 +41,8 @@ struct EntryPoint: ParsableCommand {
             let ownName = getenv("III_ENTRY_NAME") == nil ? HTTPFunctions.entryName : nil
             throw ExitCode(CoreWorkerProcess.run(HTTPFunctions.self, engineURL: engine, name: name ?? ownName))
         default:
-            Logger(label: "iii-http").error("unknown role '\(role)': iii-http can be '\(HTTPGateway.role)' or '\(HTTPFunctions.role)'")
+            Logger(label: "iii-http").error(
+                .configurationInvalid, "unknown role '\(role)': iii-http can be '\(HTTPGateway.role)' or '\(HTTPFunctions.role)'")
             throw ExitCode(CoreWorkerProcess.configurationExitCode)
         }
     }

@@ -37,7 +37,7 @@ package struct HTTPConfiguration: Sendable, Equatable {
     /// Of bodies that are not buffered; nil = unlimited.
     package var streamBodyLimit: Int?
 
-    // Behaviour of the mapping (http.md §8, §20.13–§20.24).
+    // Behaviour of the mapping.
     /// In the order of calling: ascending priority, equal ones as they stand in the list.
     package var globalMiddleware: [FunctionID]
     package var isMiddlewareStrict: Bool

@@ -2,16 +2,17 @@ import IIIProtocol
 import IIIServer
 import IIISettings
 import IIITLS
+import IIITelemetry
 import IIIWorker
 import Logging
 import NIOCore
 
 /// The `iii-http` core worker: binds the listener, owns the trigger type `http`, and turns requests into invocations.
 ///
-/// It accepts connections only once the core has replayed all known triggers, so a restart shows no 404 in between, and an older
-/// process of its entry has stopped accepting. While
-/// the link is down it answers 503 and keeps its routes; what the core does not replay within `replayTime` after a
-/// reconnect is removed. On drain it stops accepting, answers what is in flight and then ends (http.md §20.1).
+/// It accepts connections only once the core has replayed all known triggers, so a restart shows no 404 in between, and an
+/// older process of its entry has stopped accepting. While the link is down it answers 503 and keeps its routes; what the
+/// core does not replay within `replayTime` after a reconnect is removed. On drain it stops accepting, answers what is in
+/// flight and then ends (docs/reference/http.md#changes-while-it-runs).
 public final class HTTPGateway: CoreWorker {
     public static var role: String { "http" }
     public static var settings: SettingGroup { HTTPSettings.group }
@@ -63,11 +64,12 @@ public final class HTTPGateway: CoreWorker {
             configuration: configuration.values, link: context.link, eventLoop: context.eventLoop, channelKey: context.channelKey,
             logger: context.logger, writeLine: StandardOutput.writeLine)
         publisher = OpenAPIPublisher(core: core, workerName: context.name)
-        for warning in configuration.values.warnings { context.logger.warning("\(warning)") }
+        for warning in configuration.values.warnings { context.logger.warning(.configurationSuspicious, "\(warning)") }
         core.tls.apply(configuration.tls, handshakeTimeout: configuration.values.headerTimeout)
         // A socket that was handed down has been warned about by whoever bound it.
         if configuration.values.isPublic, configuration.tls == nil, InheritedSockets.current().descriptor(named: "http") == nil {
-            context.logger.warning("iii-http listens on a public address without TLS; put a proxy in front or set host to 127.0.0.1")
+            context.logger.warning(
+                .listensPublicly, "iii-http listens on a public address without TLS; put a proxy in front or set host to 127.0.0.1")
         }
     }
 
@@ -121,7 +123,7 @@ public final class HTTPGateway: CoreWorker {
         configuration = new
         core.apply(new.values)
         core.tls.apply(new.tls, handshakeTimeout: new.values.headerTimeout)
-        for warning in new.values.warnings { context.logger.warning("\(warning)") }
+        for warning in new.values.warnings { context.logger.warning(.configurationSuspicious, "\(warning)") }
         if new.values.openAPIPath != nil, old.values.openAPIPath == nil { publisher.linked() }
         for route in core.routes.live { warnIfShadowed(route) }
         return .applied
@@ -181,7 +183,7 @@ public final class HTTPGateway: CoreWorker {
     private func bindRoute(_ binding: TriggerBinding) throws(InvocationError) -> Bound {
         switch try TriggerConfiguration(binding) {
         case .unsupportedMethod(let method):
-            context.logger.warning("Unsupported HTTP method: \(method)", metadata: ["trigger_id": "\(binding.id)"])
+            context.logger.warning(.methodUnsupported, "Unsupported HTTP method: \(method)", metadata: ["trigger_id": "\(binding.id)"])
             unbind(binding.id, .unregistered)
             return .nothing
         case .route(let route):
@@ -196,6 +198,7 @@ public final class HTTPGateway: CoreWorker {
     private func warnIfShadowed(_ route: Route) {
         guard core.settings.ownEndpoints.shadows(route) else { return }
         context.logger.warning(
+            .routeUnreachable,
             "route '\(route.description)' is never reached: its path is one of the gateway's own (health_path_prefix, openapi_path)",
             metadata: ["trigger_id": "\(route.triggerID)", "function_id": "\(route.functionID.text)"])
     }
@@ -213,12 +216,14 @@ public final class HTTPGateway: CoreWorker {
 
     private var channelOpenedFunction: String { "builtin::\(context.name)::channel_opened" }
 
-    /// From now on the core takes the references of this process for genuine (design.md §3).
+    /// From now on the core takes the references of this process for genuine (docs/reference/core-workers.md#corechannelsannounce).
     private func announceReferences(_ link: WorkerLink) {
         let input: JSONValue = ["prefix": .string(core.references.prefix), "function_id": .string(channelOpenedFunction)]
         link.call("core::channels::announce", writeData: { $0.writeBytes(input.bytes) }) { [logger = context.logger] outcome in
             guard case .failure(let error) = outcome, error.code != ErrorCode.disconnected.rawValue else { return }
-            logger.error("bodies cannot be streamed: the core does not take channel references", metadata: ["error": "\(error)"])
+            logger.error(
+                .streamsUnavailable, "bodies cannot be streamed: the core does not take channel references", metadata: ["error": "\(error)"]
+            )
         }
     }
 

@@ -1,7 +1,7 @@
 import IIIProtocol
 import IIIWorker
 
-/// The trigger type `http` as it is announced to the core (http.md §4.2).
+/// The trigger type `http` as it is announced to the core (docs/reference/http.md#routes).
 enum HTTPTriggerType {
     static let declaration = TriggerTypeDeclaration(
         id: "http", description: "HTTP API trigger", triggerRequestFormat: triggerSchema, callRequestFormat: callSchema)

@@ -5,7 +5,8 @@ import IIIWorker
 import Logging
 import NIOCore
 
-/// The `iii-http-functions` core worker: functions that are remote HTTP endpoints (protocol.md §4.8, http.md §17).
+/// The `iii-http-functions` core worker: functions that are remote HTTP endpoints
+/// (docs/reference/worker-protocol.md#http-functions).
 ///
 /// It owns no function ids of its own. After connecting it attaches to the core, which hands it every HTTP-invoked function and
 /// delivers their calls to it; after a reconnect all is handed over again. Each call is checked against the URL policy, sent by
@@ -126,7 +127,8 @@ public final class HTTPFunctions: CoreWorker {
     // MARK: Calls
 
     private func invoke(_ function: FunctionID, _ incoming: IncomingCall) {
-        // The core delivers calls of the default namespace only; others will carry theirs (protocol.md §10.4).
+        // The core delivers calls of the default namespace only; others will carry theirs
+        // (docs/reference/worker-protocol.md#namespaces).
         guard let endpoint = endpoints[.init(namespace: "default", functionID: function.text)] else {
             return incoming.fail(InvocationError(.functionNotFound, "Function \(function) not found"))
         }

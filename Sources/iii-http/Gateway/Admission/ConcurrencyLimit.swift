@@ -1,6 +1,7 @@
 import NIOCore
 
-/// One process-wide bound on requests in flight, with a bounded first-in first-out queue before it (http.md §20.2).
+/// One process-wide bound on requests in flight, with a bounded first-in first-out queue before it
+/// (docs/reference/http.md#time-outs-and-limits).
 ///
 /// At most `limit` tickets are admitted at a time and at most `queueLimit` wait; a further one is turned away at once, which
 /// clients see as 503. Waiting counts against the request's deadline, so nobody waits for ever. A pure value: the owner

@@ -1,7 +1,8 @@
 import IIICrypto
 import NIOCore
 
-/// Makes the two channel refs of every request without a round trip (design.md §3, http.md §2 point 4).
+/// Makes the two channel refs of every request without a round trip
+/// (docs/reference/worker-protocol.md#references-without-a-round-trip).
 ///
 /// Both are one text of fixed length in which only deadline, nonce and keys change: a request costs one HMAC and one copy.
 /// The nonce is 64 random bits of this process, which the core knows as its prefix, and the token of the exchange, by which

@@ -1,6 +1,7 @@
 import NIOCore
 
-/// Which CORS headers go out (http.md §13). A disallowed origin is never blocked here: only its headers are withheld.
+/// Which CORS headers go out (docs/reference/http.md#cors). A disallowed origin is never blocked here: only its headers are
+/// withheld.
 ///
 /// Without a `cors` entry everything is allowed. Where nothing depends on the request, the headers are one constant.
 package struct CORSPolicy: Sendable, Equatable {
@@ -49,7 +50,7 @@ package struct CORSPolicy: Sendable, Equatable {
 
     /// Appends the header lines of the gateway's own answer to OPTIONS.
     ///
-    /// The requested headers are echoed, because `*` does not cover `Authorization` in browsers (§20.12).
+    /// The requested headers are echoed, because `*` does not cover `Authorization` in browsers.
     func writePreflightHeaders(origin: String?, requestedHeaders: String?, to buffer: inout ByteBuffer) {
         writeAllowedOrigin(origin, to: &buffer)
         buffer.writeStaticString("access-control-allow-headers: ")

@@ -1,6 +1,7 @@
 import IIICrypto
 
-/// Weak entity tags of buffered responses (http.md §20.27). Weak, because the same body may also go out compressed.
+/// Weak entity tags of buffered responses (docs/reference/http.md#compression-and-entity-tags). Weak, because the same body
+/// may also go out compressed.
 final class EntityTags {
     private let mac = HMACSHA256(key: [])
 

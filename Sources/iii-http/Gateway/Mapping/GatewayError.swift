@@ -1,7 +1,7 @@
 import IIIProtocol
 import IIISettings
 
-/// Every answer that the gateway itself gives instead of a handler (http.md §11).
+/// Every answer that the gateway itself gives instead of a handler (docs/reference/errors.md#http-answers).
 package enum GatewayError: Error, Equatable, Sendable {
     case badRequest(String)
     case targetTooLong
@@ -123,7 +123,7 @@ package enum GatewayError: Error, Equatable, Sendable {
     private static let internalMessage = "internal server error"
     private static let internalCode = "INTERNAL_ERROR"
 
-    /// The failure of a function as the configuration wants clients to see it (§20.23, §20.24).
+    /// The failure of a function as the configuration wants clients to see it (docs/reference/http.md#errors).
     static func failure(_ error: InvocationError, errorID: String, _ configuration: HTTPConfiguration) -> GatewayError {
         var status = 500
         if configuration.mapsErrorStatus {

@@ -1,6 +1,7 @@
 import IIIProtocol
 
-/// Where status, headers and body stand in the JSON text that a handler returned (http.md §10.2). Nothing is decoded yet.
+/// Where status, headers and body stand in the JSON text that a handler returned
+/// (docs/reference/http.md#what-a-function-returns). Nothing is decoded yet.
 struct HandlerResult {
     /// nil: not deliverable as final status.
     private(set) var status: Int?
@@ -28,7 +29,7 @@ struct HandlerResult {
     }
 
     /// Baseline rules but one: only an integer counts, other values mean the default (200). An integer outside 200…599 cannot be
-    /// sent and is not passed over in silence (§20.18).
+    /// sent and is not passed over in silence.
     private static func status(_ text: UnsafeRawBufferPointer, _ fallback: Int) -> Int? {
         let digits = text.first == UInt8(ascii: "-") ? UnsafeRawBufferPointer(rebasing: text.dropFirst()) : text
         guard !digits.isEmpty, digits.allSatisfy({ $0 &- 0x30 < 10 }) else { return fallback }

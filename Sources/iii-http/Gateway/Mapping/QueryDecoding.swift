@@ -1,7 +1,7 @@
 import IIIProtocol
 import NIOCore
 
-/// `application/x-www-form-urlencoded` query text as a JSON object of strings (http.md §7.1).
+/// `application/x-www-form-urlencoded` query text as a JSON object of strings (docs/reference/http.md#what-a-function-gets).
 ///
 /// `+` is a space, `%XX` a byte, a broken escape stays as it is, bytes that are not UTF-8 become U+FFFD, a key without `=`
 /// has the value `""`, and the last of several equal keys wins. The URI limit (16 KiB) bounds the work.
@@ -23,7 +23,8 @@ enum QueryDecoding {
         text.withUnsafeBytes { write(pairs, of: $0, to: &buffer) }
     }
 
-    /// The same with every value: an object of arrays, in order of first occurrence (§20.14).
+    /// The same with every value: an object of arrays, in order of first occurrence
+    /// (docs/reference/http.md#members-of-extended_request).
     static func writeAll(_ query: UnsafeRawBufferPointer, to buffer: inout ByteBuffer) {
         let (text, pairs) = split(query)
         var all = TextLists()

@@ -2,7 +2,8 @@ import IIIProtocol
 import NIOCore
 import NIOHTTP1
 
-/// The payload members beyond the baseline's nine, for configurations with `extended_request` (http.md §20.14, §20.15).
+/// The payload members beyond the baseline's nine, for configurations with `extended_request`
+/// (docs/reference/http.md#members-of-extended_request).
 ///
 /// A class, so that requests without it carry one empty reference.
 final class RequestExtensions {

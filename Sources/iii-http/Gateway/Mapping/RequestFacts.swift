@@ -22,7 +22,7 @@ package struct RequestFacts {
     private var hasConflictingLength = false
     private var hasRequestMethod = false
 
-    /// Longest accepted request target in bytes (http.md §20.4).
+    /// Longest accepted request target in bytes.
     package static let maximumTargetBytes = 16 * 1024
 
     /// Reads `head`; throws the answer for a request that must not be served. The connection is to be closed then.
@@ -104,7 +104,8 @@ package struct RequestFacts {
         hasTransferEncoding = true
     }
 
-    /// `application/json` anywhere in the value, or a media type with the suffix `+json`; letter case is ignored (§7.2).
+    /// `application/json` anywhere in the value, or a media type with the suffix `+json`; letter case is ignored
+    /// (docs/reference/http.md#what-a-function-gets).
     private static func isJSON(_ value: String) -> Bool {
         var value = value
         return value.withUTF8 { text in

@@ -2,7 +2,7 @@ import IIIProtocol
 import IIITransport
 import NIOCore
 
-/// The id that a request carries through logs, payload and response (http.md §20.13).
+/// The id that a request carries through logs, payload and response (docs/reference/http.md#request-ids).
 ///
 /// The client's own if it is 1 to 128 visible ASCII characters, else one made here: unique for the process and cheap, not secret.
 ///

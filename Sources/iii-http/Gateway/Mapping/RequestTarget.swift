@@ -1,7 +1,8 @@
 /// Where path and query stand in a request target, as byte offsets (RFC 9112 §3.2).
 ///
-/// The path is taken as it came: no decoding, no dot segments, no slash folding (http.md §5.3). Its one leading slash is
-/// left out, because registered patterns are compared without. Absolute-form targets lose scheme and authority.
+/// The path is taken as it came: no decoding, no dot segments, no slash folding (docs/reference/http.md#routes). Its one
+/// leading slash is left out, because registered patterns are compared without. Absolute-form targets lose scheme and
+/// authority.
 package struct RequestTarget: Equatable, Sendable {
     package let path: Range<Int>
     package let query: Range<Int>

@@ -17,7 +17,7 @@ struct RoutedRequest {
     var isHead: Bool { head.method == .HEAD }
 }
 
-/// Writes the payload objects of http.md §7.1 and §9, member by member, straight into the outgoing frame.
+/// Writes the payload objects of docs/reference/http.md#what-a-function-gets, member by member, straight into the outgoing frame.
 enum RequestWriter {
     /// The handler's payload: nine members, both channel refs always among them.
     static func writeHandlerPayload(_ request: RoutedRequest, references: ChannelRefMint, to buffer: inout ByteBuffer) {
@@ -52,7 +52,8 @@ enum RequestWriter {
         if let extensions = request.extensions { extensions.writeMembers(of: request, to: &buffer) }
     }
 
-    /// What middleware sees: no body, no path, no channel refs, and a context that is always empty (§8.1).
+    /// What middleware sees: no body, no path, no channel refs, and a context that is always empty
+    /// (docs/reference/http.md#middleware-and-conditions).
     static func writeMiddlewarePayload(_ request: RoutedRequest, to buffer: inout ByteBuffer) {
         buffer.writeStaticString("{\"phase\":\"preHandler\",\"request\":{\"path_params\":")
         writePathParameters(request, to: &buffer)
@@ -90,7 +91,7 @@ enum RequestWriter {
         buffer.writeInteger(UInt8(ascii: "}"))
     }
 
-    /// Lower-case names; the last of several equal ones wins, except that `cookie` fields are joined (§20.14).
+    /// Lower-case names; the last of several equal ones wins, except that `cookie` fields are joined.
     static func writeHeaders(_ headers: HTTPHeaders, to buffer: inout ByteBuffer) {
         buffer.writeInteger(UInt8(ascii: "{"))
         var isFirst = true
@@ -120,7 +121,7 @@ enum RequestWriter {
         buffer.writeInteger(UInt8(ascii: "}"))
     }
 
-    /// Quadratic over at most 100 fields (§20.4), and almost always settled by the length alone.
+    /// Quadratic over at most `max_header_count` fields, and almost always settled by the length alone.
     private static func isRepeated(_ name: String, in headers: HTTPHeaders, from start: HTTPHeaders.Index) -> Bool {
         let count = name.utf8.count
         var index = start

@@ -1,10 +1,11 @@
 import IIIProtocol
 import NIOCore
 
-/// Writes a handler's headers as header lines and notes what decides about the body (http.md §10.2).
+/// Writes a handler's headers as header lines and notes what decides about the body
+/// (docs/reference/http.md#what-a-function-returns).
 ///
 /// Array form: every string is split at its first colon and duplicates are all sent. Object form: string values, and beyond
-/// the baseline numbers, booleans and arrays of strings (§20.19). Names go out in lower case. What would break the framing
+/// the baseline numbers, booleans and arrays of strings. Names go out in lower case. What would break the framing
 /// (hop-by-hop fields, `content-length`), names that are no tokens and values with control characters are left out.
 struct ResponseHeaders {
     /// What a content type says about the body.

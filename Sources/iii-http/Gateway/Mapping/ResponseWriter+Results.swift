@@ -1,9 +1,9 @@
 import IIIProtocol
 import NIOCore
 
-// What functions return, as responses: handlers (http.md §10.2) and middleware that responds (§8.2).
+// What functions return, as responses: handlers (docs/reference/http.md#what-a-function-returns), and middleware that responds.
 extension ResponseWriter {
-    /// Writes what a handler returned and returns the status; nil, with nothing written, when that status cannot be sent (§20.18).
+    /// Writes what a handler returned and returns the status; nil, with nothing written, when that status cannot be sent.
     func writeResult(_ text: UnsafeRawBufferPointer, _ form: Form, to buffer: inout ByteBuffer) -> Int? {
         let result = HandlerResult(text, defaultStatus: form.defaultStatus)
         guard let status = result.status else { return nil }
@@ -27,7 +27,7 @@ extension ResponseWriter {
         }
     }
 
-    /// Calls `use` once with the bytes of the body (§10.2); a Node `Buffer` counts as its bytes beside a content type that is not JSON.
+    /// Calls `use` once with the bytes of the body; a Node `Buffer` counts as its bytes beside a content type that is not JSON.
     private func withBody(
         of result: HandlerResult, _ text: UnsafeRawBufferPointer, _ headers: ResponseHeaders, _ use: (UnsafeRawBufferPointer) -> Int
     ) -> Int {
@@ -46,7 +46,7 @@ extension ResponseWriter {
 
     private static let emptyObject = Array("{}".utf8)
 
-    /// nil: the body is `{}`. A value that is no envelope is the body only if the configuration says so (§20.20).
+    /// nil: the body is `{}`. A value that is no envelope is the body only if `plain_return_as_body` says so.
     private func bodyRange(of result: HandlerResult, _ text: UnsafeRawBufferPointer) -> Range<Int>? {
         if let body = result.body { return body }
         return returnsPlainValues && !result.isEnvelope ? 0..<text.count : nil
@@ -97,7 +97,7 @@ extension ResponseWriter {
     }
 }
 
-/// The JSON form that Node gives a `Buffer`: `{"type":"Buffer","data":[0…255, …]}` (http.md §20.21).
+/// The JSON form that Node gives a `Buffer`: `{"type":"Buffer","data":[0…255, …]}`.
 enum NodeBuffer {
     /// The bytes it stands for; nil when `text` is any other object.
     static func bytes(of text: UnsafeRawBufferPointer) -> [UInt8]? {

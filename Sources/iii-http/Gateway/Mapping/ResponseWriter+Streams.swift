@@ -1,6 +1,6 @@
 import NIOCore
 
-// Responses whose body comes through a channel (http.md §10.3).
+// Responses whose body comes through a channel (docs/reference/http.md#streaming).
 extension ResponseWriter {
     /// The head; notes in `form` whether a body may follow at all.
     func writeStreamHead(_ status: Int, _ headers: [UInt8], _ form: inout Form, to buffer: inout ByteBuffer) {

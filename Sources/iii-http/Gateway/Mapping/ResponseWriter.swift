@@ -59,7 +59,7 @@ struct ResponseWriter {
 
     // MARK: The gateway's own answers
 
-    /// A handler that returned nothing and opened no channel (§20.6).
+    /// A handler that returned nothing and opened no channel.
     func writeNoContent(_ form: Form, to buffer: inout ByteBuffer) {
         writeStatusLine(204, to: &buffer)
         writeCommonHeaders(form, to: &buffer)
@@ -76,7 +76,7 @@ struct ResponseWriter {
         body.withUnsafeBytes { finish(error.status, form, body: $0, to: &buffer) }
     }
 
-    /// The answer to OPTIONS where no route takes it: 200, empty, with what a preflight asks for (§13).
+    /// The answer to OPTIONS where no route takes it: 200, empty, with what a preflight asks for (docs/reference/http.md#cors).
     func writeOptions(_ form: Form, requestedHeaders: String?, allow: RouteMethodSet, to buffer: inout ByteBuffer) {
         writeStatusLine(200, to: &buffer)
         if !allow.isEmpty { writeAllow(allow, to: &buffer) }
@@ -139,7 +139,8 @@ struct ResponseWriter {
 
     static func mayHaveBody(_ status: Int) -> Bool { status != 204 && status != 205 && status != 304 }
 
-    /// Compresses the body where that is asked for and possible, then ends the head (§20.26).
+    /// Compresses the body where that is asked for and possible, then ends the head
+    /// (docs/reference/http.md#compression-and-entity-tags).
     func writeBody(
         _ status: Int, _ form: Form, _ body: UnsafeRawBufferPointer, isCompressible: Bool, to buffer: inout ByteBuffer
     ) {

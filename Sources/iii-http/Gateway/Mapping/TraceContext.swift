@@ -1,4 +1,4 @@
-/// W3C trace context of a request, checked before it is handed on (http.md §18.5, protocol.md §4.6).
+/// W3C trace context of a request, checked before it is handed on (docs/reference/worker-protocol.md#trace-context).
 enum TraceContext {
     /// Longest `baggage` that is passed on, in bytes (W3C Baggage §3.3.2).
     static let maximumBaggageBytes = 8192

@@ -25,7 +25,7 @@ struct FunctionDescription: Equatable {
     var metadata: JSONValue?
 }
 
-/// An OpenAPI 3.1 document over live routes: one operation per route (http.md §20.28). Pure.
+/// An OpenAPI 3.1 document over live routes: one operation per route (docs/reference/http.md#paths-of-the-gateways-own). Pure.
 ///
 /// Parameters come from the pattern, summary and schemas from the function, tags from the trigger's metadata, else the
 /// function's. Schemas stand under `components`. At most `maximumOperations`; what is left out is counted in `x-iii-omitted`.
@@ -130,7 +130,7 @@ struct OpenAPIDocument {
         return id
     }
 
-    /// The format of a request describes the whole payload of §7.1, or the body alone.
+    /// The format of a request describes the whole payload (docs/reference/http.md#what-a-function-gets), or the body alone.
     private mutating func requestBody(_ route: Route, _ function: FunctionDescription?, _ name: String) -> JSONValue? {
         guard [.post, .put, .patch, .delete].contains(route.method) else { return nil }
         guard let reference = add(function?.requestFormat, "\(name).request", part: "body") else { return nil }

@@ -1,4 +1,5 @@
 import IIIProtocol
+import IIITelemetry
 import IIIWorker
 import NIOCore
 
@@ -49,7 +50,7 @@ final class OpenAPIPublisher {
         let input: JSONValue = ["function_id": .string(watcherName)]
         core.link.call(Self.watch, timeout: Self.callTimeout, writeData: { $0.writeBytes(input.bytes) }) { [self] outcome in
             guard case .failure(let error) = outcome else { return }
-            core.logger.warning("the OpenAPI document will miss changes of functions", metadata: ["error": "\(error)"])
+            core.logger.warning(.openAPIStale, "the OpenAPI document will miss changes of functions", metadata: ["error": "\(error)"])
         }
         changed()
     }

@@ -1,6 +1,7 @@
 import IIIProtocol
 
-/// A path that the gateway answers itself: opt-in, before any route, without middleware (http.md §20.28, §20.29).
+/// A path that the gateway answers itself: opt-in, before any route, without middleware
+/// (docs/reference/http.md#paths-of-the-gateways-own).
 enum OwnEndpoint: Equatable {
     /// The process lives.
     case liveness

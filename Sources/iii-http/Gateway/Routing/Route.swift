@@ -4,18 +4,20 @@ import NIOCore
 
 /// One registered `http` trigger, with everything a request needs already in wire form. Immutable.
 ///
-/// In-flight requests hold the route they matched, so removal or replacement never disturbs them (http.md §4.5).
+/// In-flight requests hold the route they matched, so removal or replacement never disturbs them
+/// (docs/reference/http.md#changes-while-it-runs).
 package final class Route: Sendable {
     package let triggerID: String
     package let method: RouteMethod
     package let pattern: RoutePattern
     package let functionID: FunctionID
     package let condition: FunctionID?
-    /// Called in this order between condition and handler (http.md §8).
+    /// Called in this order between condition and handler (docs/reference/http.md#middleware-and-conditions).
     package let middleware: [FunctionID]
-    /// Raw JSON, delivered beside the payload (http.md §18.7).
+    /// Raw JSON, delivered beside the payload (docs/reference/worker-protocol.md#metadata-sidecar).
     package let metadata: [UInt8]?
-    /// Where the ids of handler, condition and middleware are looked up; nil means `default` (§18.7).
+    /// Where the ids of handler, condition and middleware are looked up; nil means `default`
+    /// (docs/reference/worker-protocol.md#namespaces).
     package let namespace: String?
     /// Its worker is gone, and until then remembered as one that may come back; nil for a live route.
     package let departure: NIODeadline?

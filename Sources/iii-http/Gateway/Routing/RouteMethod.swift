@@ -1,6 +1,6 @@
 import NIOHTTP1
 
-/// The seven methods that routes can have (http.md §4.2). Anything else is never routed.
+/// The seven methods that routes can have (docs/reference/http.md#routes). Anything else is never routed.
 package enum RouteMethod: Int, CaseIterable, Sendable {
     case get, head, post, put, delete, patch, options
 
@@ -48,7 +48,7 @@ package struct RouteMethodSet: Sendable, Equatable {
 
     package mutating func insert(_ method: RouteMethod) { bits |= 1 << UInt8(method.rawValue) }
 
-    /// `GET,HEAD` style: comma, no space; GET brings HEAD along (http.md §5.4).
+    /// `GET,HEAD` style: comma, no space; GET brings HEAD along.
     package var allowHeader: String {
         var set = self
         if set.contains(.get) { set.insert(.head) }

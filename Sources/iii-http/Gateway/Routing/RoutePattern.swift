@@ -3,7 +3,7 @@ package struct RoutePatternError: Error, Equatable, Sendable {
     package let message: String
 }
 
-/// A parsed `api_path` (http.md §5.1).
+/// A parsed `api_path` (docs/reference/http.md#routes).
 ///
 /// Literal segments match byte for byte and case-sensitively against the raw, still percent-encoded path. `:name` and
 /// `{name}` match one non-empty segment, `{*rest}` as the last segment one or more bytes to the end. Limits: 2048 bytes,
@@ -20,7 +20,7 @@ package struct RoutePattern: Sendable, Equatable {
 
     /// `api_path` exactly as registered; handlers see it as `path`.
     package let registered: String
-    /// `registered` without leading slashes: with the method, the identity of a route (http.md §4.4).
+    /// `registered` without leading slashes: with the method, the identity of a route (docs/reference/http.md#routes).
     package let key: String
     package let segments: [Segment]
     /// Names of the parameters and of the catch-all, in order of occurrence.

@@ -7,9 +7,9 @@ package struct RouteConflict: Error, Equatable, Sendable {
 
 /// All live routes: one trie per method, and the index by trigger id through which routes are removed.
 ///
-/// Identity (http.md §4.4): method and path without leading slashes. A second trigger of the same identity takes over and
-/// the earlier one is kept in its shadow, to return when the later is removed; the same shape under another spelling is
-/// refused. Removal is by trigger id, so a late clean-up never removes a successor's route.
+/// Identity (docs/reference/http.md#routes): method and path without leading slashes. A second trigger of the same identity
+/// takes over and the earlier one is kept in its shadow, to return when the later is removed; the same shape under another
+/// spelling is refused. Removal is by trigger id, so a late clean-up never removes a successor's route.
 ///
 /// A route whose worker has disconnected is remembered for a while, in its place, so that requests can wait for the worker to
 /// come back; whatever is registered with its shape meanwhile displaces it. At most `maximumDeparted` are remembered. Live

@@ -1,8 +1,8 @@
 /// A radix trie over the patterns of one method.
 ///
-/// Literal beats parameter beats catch-all, decided left to right with backtracking (http.md §5.2). A match visits every
-/// node at most once and follows one literal edge per byte, so its cost grows with the path, not with the routes.
-/// Nodes are reference types behind a value interface that is not copied; confined to the owner's event loop.
+/// Literal beats parameter beats catch-all, decided left to right with backtracking (docs/reference/http.md#routes). A
+/// match visits every node at most once and follows one literal edge per byte, so its cost grows with the path, not with
+/// the routes. Nodes are reference types behind a value interface that is not copied; confined to the owner's event loop.
 struct RouteTrie {
     private final class Node {
         /// Literal bytes consumed on the way into this node.
@@ -12,7 +12,7 @@ struct RouteTrie {
         var children: [Node] = []
         /// Exists only where a segment starts.
         var parameter: Node?
-        /// Routes that end here, oldest first; the last is live, the others are shadowed (http.md §20.9).
+        /// Routes that end here, oldest first; the last is live, the others are shadowed.
         var routes: [Route] = []
         /// Routes whose catch-all starts here, in the same order.
         var catchAllRoutes: [Route] = []

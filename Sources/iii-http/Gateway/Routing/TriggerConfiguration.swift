@@ -1,7 +1,7 @@
 import IIIProtocol
 import IIIWorker
 
-/// What a registered `http` trigger asks for (http.md §4.2).
+/// What a registered `http` trigger asks for (docs/reference/http.md#routes).
 package enum TriggerConfiguration: Sendable {
     case route(Route)
     /// A method outside the seven: accepted and never routed.

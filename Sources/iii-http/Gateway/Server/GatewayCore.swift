@@ -285,7 +285,8 @@ final class GatewayCore<Link: FunctionLink> {
 
     // MARK: Clock
 
-    /// Lower-case hexadecimal of the low 48 bits of the Unix time in nanoseconds (http.md §11); also in the log line.
+    /// Lower-case hexadecimal of the low 48 bits of the Unix time in nanoseconds (docs/reference/http.md#errors); also in
+    /// the log line.
     func makeErrorID() -> String { String(HTTPDate.now().nanoseconds & 0xFFFF_FFFF_FFFF, radix: 16) }
 
     /// Until when the channels of a request that starts now may be opened: its deadline and a little for the way.

@@ -3,7 +3,7 @@ import Logging
 import NIOCore
 
 /// One configuration made ready for requests. Immutable: a request keeps the settings it began with, so a change of the
-/// configuration never shows in the middle of one (http.md §18.2).
+/// configuration never shows in the middle of one (docs/reference/http.md#changes-while-it-runs).
 ///
 /// The timers belong to it because all timers of a queue have one length; a timer that runs keeps its queue. Confined to the
 /// gateway's event loop.

@@ -3,7 +3,7 @@ import IIITelemetry
 import IIIWorker
 import NIOCore
 
-// Calls of functions and what their outcomes say (http.md §6, §8, §9, §10).
+// Calls of functions and what their outcomes say (docs/reference/http.md#middleware-and-conditions).
 extension HTTPConnection {
     func call(_ callee: Callee, _ number: UInt64) {
         guard let request else { return }
@@ -100,7 +100,7 @@ extension HTTPConnection {
         }
     }
 
-    /// The baseline lets the request pass, so that a buggy guard opens its route; `middleware_mode: strict` does not (§20.22).
+    /// The baseline lets the request pass, so that a buggy guard opens its route; `middleware_mode: strict` does not.
     private func middlewareWasUnclear(_ name: String) {
         guard settings.configuration.isMiddlewareStrict else {
             gateway.logger.warning(
@@ -149,7 +149,7 @@ extension Callee {
     }
 }
 
-/// What a middleware's return value asks for (http.md §8.2).
+/// What a middleware's return value asks for (docs/reference/http.md#middleware-and-conditions).
 enum MiddlewareDecision {
     case proceed
     /// The range of the `response` member; nil when it is missing.

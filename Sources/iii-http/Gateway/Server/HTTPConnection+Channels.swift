@@ -3,7 +3,7 @@ import IIIProtocol
 import IIIWorker
 import NIOCore
 
-// The channels of an exchange: opened by the function, if at all, and served from here (http.md §7.2, §10.1, §10.3).
+// The channels of an exchange: opened by the function, if at all, and served from here (docs/reference/http.md#streaming).
 extension HTTPConnection {
     /// Somebody has opened a channel of the current exchange. False when there is nothing for them in it.
     func channelOpened(_ ref: ChannelRef, _ end: ChannelReference.End) -> Bool {

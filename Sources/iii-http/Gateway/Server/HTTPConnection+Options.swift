@@ -49,7 +49,7 @@ extension HTTPConnection {
         return context?.channel.remoteAddress?.ipAddress ?? ""
     }
 
-    /// The request as `not_found_function` gets it: its `path` is the raw one (§20.13). nil when there is no such function.
+    /// The request as `not_found_function` gets it: its `path` is the raw one. nil when there is no such function.
     func fallbackRequest(_ head: HTTPRequestHead, _ target: RequestTarget) -> RoutedRequest? {
         guard let function = settings.notFoundFunction, let method = RouteMethod(head.method) else { return nil }
         let bytes = Array(head.uri.utf8)

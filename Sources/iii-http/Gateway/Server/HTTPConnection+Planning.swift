@@ -8,7 +8,7 @@ enum PlannedAnswer {
     case options(requestedHeaders: String?, allowed: RouteMethodSet)
 }
 
-// From a request's head to the plan of its exchange: framing, own endpoints, route (http.md §5, §6).
+// From a request's head to the plan of its exchange: framing, own endpoints, route (docs/reference/http.md#routes).
 extension HTTPConnection {
     func planNext() {
         guard let head = machine.handle({ $0.takeHead() }) else { return }

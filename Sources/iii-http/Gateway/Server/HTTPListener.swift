@@ -36,7 +36,7 @@ enum HTTPListener {
         try pipeline.addHandler(HTTPConnection(gateway: core))
     }
 
-    /// The text that operators look for when the address cannot be had (http.md §3.2).
+    /// The text that operators look for when the address cannot be had.
     static func message(for error: any Error, _ configuration: HTTPConfiguration) -> String {
         ServerSocket.message(for: error, host: configuration.host, port: configuration.port)
     }

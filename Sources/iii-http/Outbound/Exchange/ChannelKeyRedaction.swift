@@ -1,7 +1,8 @@
 import Glibc
 import IIIProtocol
 
-/// Takes the access keys of channel references out of a payload that leaves for a remote endpoint (http.md §20.33).
+/// Takes the access keys of channel references out of a payload that leaves for a remote endpoint
+/// (docs/reference/worker-protocol.md#http-functions).
 ///
 /// A reference is an object with `channel_id`, `access_key` and `direction`; a request of an `http` trigger carries two. Whoever
 /// holds the key may read the request's body or write its response, so a remote endpoint gets the reference without it. All

@@ -3,7 +3,7 @@ import IIIProtocol
 import IIITelemetry
 import NIOCore
 
-/// One call of an HTTP-invoked function, and the request it becomes (http.md §17.3).
+/// One call of an HTTP-invoked function, and the request it becomes (docs/reference/worker-protocol.md#http-functions).
 package struct RemoteCall: Sendable {
     package var endpoint: RemoteEndpoint
     package var invocationID: UUIDBits
@@ -45,7 +45,8 @@ package struct RemoteCall: Sendable {
         return list.headers
     }
 
-    /// `sha256=` and the lower-case hex of HMAC-SHA256 over `<timestamp>:<base64 of the body>` (protocol.md §4.8).
+    /// `sha256=` and the lower-case hex of HMAC-SHA256 over `<timestamp>:<base64 of the body>`
+    /// (docs/reference/worker-protocol.md#http-functions).
     package static func signature(secret: [UInt8], timestamp: Int64, body: [UInt8]) -> String {
         let message = Array("\(timestamp):\(base64(body))".utf8)
         return "sha256=" + SecureBytes.hex(HMACSHA256(key: secret).authenticate(message))

@@ -27,7 +27,7 @@ package struct TransferFailure: Sendable, Equatable {
     }
 }
 
-/// What a call's caller gets: JSON text, nothing, or an error (http.md §17.4).
+/// What a call's caller gets: JSON text, nothing, or an error (docs/reference/worker-protocol.md#http-functions).
 package enum RemoteResult: Sendable, Equatable {
     case value([UInt8])
     case none

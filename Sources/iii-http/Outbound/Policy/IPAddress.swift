@@ -60,7 +60,7 @@ package enum IPAddress: Hashable, Sendable, CustomStringConvertible {
     // MARK: Classes
 
     /// Whether `block_private_ips` refuses it: everything that is not a public unicast address, also when such an IPv4
-    /// address is wrapped in an IPv6 form (protocol.md §4.8 and its "do better").
+    /// address is wrapped in an IPv6 form.
     package var isPrivate: Bool {
         switch self {
         case .v4(let value): Self.privateV4.contains { value & $0.mask == $0.network }

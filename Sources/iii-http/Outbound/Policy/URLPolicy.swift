@@ -1,7 +1,8 @@
 import IIIProtocol
 import IIISettings
 
-/// Which remote endpoints functions may have (protocol.md §4.8): checked at registration and again before every call.
+/// Which remote endpoints functions may have (docs/security.md#outgoing-calls): checked at registration and again before
+/// every call.
 ///
 /// The order of checks is fixed: parse, scheme, allow-list, address. A value without I/O: the caller resolves names and shows
 /// the addresses to `check(addresses:)`.

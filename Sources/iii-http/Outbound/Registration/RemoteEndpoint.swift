@@ -1,7 +1,8 @@
 import IIIProtocol
 import NIOCore
 
-/// The remote end of an HTTP-invoked function: its checked `invocation` with the secrets read (http.md §17.2).
+/// The remote end of an HTTP-invoked function: its checked `invocation` with the secrets read
+/// (docs/reference/worker-protocol.md#http-functions).
 ///
 /// Made once at registration; every mistake is refused there with a reason that names the field.
 package struct RemoteEndpoint: Sendable {
