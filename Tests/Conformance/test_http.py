@@ -284,6 +284,15 @@ def test_handler_error(app, get):
     int(body["error_id"], 16)
 
 
+def test_input_that_a_function_cannot_use_is_the_clients_fault(app, get):
+    """Typed Swift functions say so (`WorkerTests`), and those of the engine: a request is no input for this one."""
+    with app.lock:
+        app.wire.register_trigger("http", "engine::functions::info", config={"api_path": "/t/info"})
+    wait_for(lambda: get("/t/info").status_code != 404, "the route is live")
+    answer = get("/t/info")
+    assert answer.status_code == 400 and set(answer.json()) == {"error"} and "function_id" in answer.json()["error"]
+
+
 def test_worker_killed_during_a_call(core, get):
     other = App(core.port)
     other.route("/t/killed", None, function="http::killed")

@@ -142,6 +142,38 @@ import Testing
         #expect(answer.header("retry-after") == (status == 503 ? "1" : nil))
     }
 
+    @Test(
+        arguments: [
+            (.flat, false, #"{"error":"'body.name' is missing"}"#), (.flat, true, #"{"error":"Bad Request"}"#),
+            (.envelope, false, #"{"error":{"code":"INVALID_ARGUMENTS","message":"'body.name' is missing"}}"#),
+            (.envelope, true, #"{"error":{"code":"INVALID_ARGUMENTS","message":"Bad Request"}}"#),
+        ] as [(ErrorFormat, Bool, String)])
+    func inputThatAFunctionCannotUseIsTheClientsFault(_ format: ErrorFormat, _ isHidden: Bool, _ body: String) throws {
+        let harness = GatewayHarness {
+            $0.errorFormat = format
+            $0.hidesErrorMessages = isHidden
+        }
+        try harness.route("GET", "/p", condition: "c")
+        let client = try harness.connect()
+        for passes in [0, 1] {
+            client.request("GET /p")
+            for _ in 0..<passes { harness.link.next().answer("true") }
+            harness.link.next().fail("INVALID_ARGUMENTS", "'body.name' is missing")
+            let answer = client.response()
+            #expect(answer.status == 400 && answer.body == body && answer.header("content-type") == "application/json")
+        }
+        #expect(client.isOpen)
+    }
+
+    @Test func middlewareThatCannotUseItsInputIsOurFault() throws {
+        let harness = GatewayHarness()
+        try harness.route("GET", "/p", middleware: ["m"])
+        let client = try harness.connect()
+        client.request("GET /p")
+        harness.link.next().fail("INVALID_ARGUMENTS", "'request' is missing")
+        #expect(client.response().status == 500)
+    }
+
     @Test(arguments: [ErrorFormat.flat, .envelope]) func errorMessagesCanBeHidden(_ format: ErrorFormat) throws {
         let harness = GatewayHarness {
             $0.hidesErrorMessages = true

@@ -11,6 +11,8 @@ package enum GatewayError: Error, Equatable, Sendable {
     case methodNotAllowed(RouteMethodSet)
     case payloadTooLarge
     case conditionNotMet
+    /// The function cannot use what the request carries, and says what of it.
+    case invalidArguments(String)
     /// The client stopped sending its body.
     case bodyTimeout
     /// Handler, condition or middleware failed; code and message are the function's own unless the configuration hides them.
@@ -31,7 +33,7 @@ package enum GatewayError: Error, Equatable, Sendable {
 
     package var status: Int {
         switch self {
-        case .badRequest: 400
+        case .badRequest, .invalidArguments: 400
         case .notFound: 404
         case .methodNotAllowed: 405
         case .requestTimeout, .bodyTimeout: 408
@@ -86,6 +88,7 @@ package enum GatewayError: Error, Equatable, Sendable {
         case .methodNotAllowed: "Method Not Allowed"
         case .payloadTooLarge: "Request body too large"
         case .conditionNotMet: "Request condition not met"
+        case .invalidArguments(let message): message
         case .bodyTimeout: "Request body timeout"
         case .functionFailed(_, let message, _, _): message
         case .invalidResponse: Self.internalMessage
@@ -108,6 +111,7 @@ package enum GatewayError: Error, Equatable, Sendable {
         case .methodNotAllowed: "METHOD_NOT_ALLOWED"
         case .payloadTooLarge: "PAYLOAD_TOO_LARGE"
         case .conditionNotMet: "CONDITION_NOT_MET"
+        case .invalidArguments: ErrorCode.invalidArguments.rawValue
         case .bodyTimeout: "BODY_TIMEOUT"
         case .functionFailed(let code, _, _, _): code
         case .invalidResponse: Self.internalCode
@@ -122,6 +126,11 @@ package enum GatewayError: Error, Equatable, Sendable {
 
     private static let internalMessage = "internal server error"
     private static let internalCode = "INTERNAL_ERROR"
+
+    /// What a function says against the request that it was given: the client's fault, and for the client to mend.
+    static func refusedArguments(_ error: InvocationError, _ configuration: HTTPConfiguration) -> GatewayError {
+        .invalidArguments(configuration.hidesErrorMessages ? "Bad Request" : error.message)
+    }
 
     /// The failure of a function as the configuration wants clients to see it (docs/reference/http.md#errors).
     static func failure(_ error: InvocationError, errorID: String, _ configuration: HTTPConfiguration) -> GatewayError {

@@ -123,6 +123,14 @@ extension HTTPConnection {
         case ErrorCode.payloadTooLarge.rawValue where callee == .handler || callee == .condition: return .payloadTooLarge
         case ErrorCode.functionNotFound.rawValue where callee == .handler:
             if let request, let absence = gateway.absence(of: request.match.route) { return absence }
+        case ErrorCode.invalidArguments.rawValue where callee == .handler || callee == .condition:
+            gateway.logger.info(
+                "function refused its arguments",
+                metadata: [
+                    "stage": "\(callee.stage)", "route": "\(request?.match.route.description ?? "")",
+                    "request_id": "\(form.requestID?.text ?? "")", "exception.message": "\(error.message)",
+                ])
+            return .refusedArguments(error, settings.configuration)
         default: break
         }
         let errorID = gateway.makeErrorID()
