@@ -69,6 +69,8 @@ def listed(wire: Wire) -> set:
 def declare(wire: Wire, url: str, function_id: str | None = None, **invocation) -> str:
     function_id = function_id or f"remote::{uuid.uuid4()}"
     wire.register(function_id, invocation={"url": url, **invocation})
+    # Whoever calls it does so over a connection of its own, which the engine may read first.
+    wire.settle()
     return function_id
 
 

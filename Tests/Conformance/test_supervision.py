@@ -380,7 +380,8 @@ def test_child_that_writes_10_mb_without_newline_harms_no_other_lines(tmp_path):
 
 def test_blocked_console_blocks_nobody(tmp_path):
     done = tmp_path / "done"
-    flood = {"name": "iii-exec", "config": {"exec": [f"seq 1 2000000; touch {done}; exec sleep 1000"]}}
+    # With their prefixes these lines are several times what the pipe (64 KiB) and the core's own queue (4 MiB) hold.
+    flood = {"name": "iii-exec", "config": {"exec": [f"seq 1 400000; touch {done}; exec sleep 1000"]}}
     with prepared(tmp_path, http={}, workers=[flood]) as fleet:
         reader, writer = os.pipe()
         fleet.process = subprocess.Popen([BIN / "iii-core", "up", "-c", str(fleet.config)], cwd=tmp_path, env=fleet.env, stdin=subprocess.DEVNULL, stdout=writer, stderr=writer)

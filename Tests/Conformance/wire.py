@@ -99,10 +99,14 @@ class Wire:
                 return message
             self.inbox.append(message)
 
-    def sync(self) -> list[dict]:
-        """Everything the engine had sent before it handled what we sent until now."""
+    def settle(self):
+        """Waits until the engine has handled what we sent: what another connection sends from here on comes behind it."""
         self.send({"type": "ping"})
         self.expect("pong")
+
+    def sync(self) -> list[dict]:
+        """Everything the engine had sent before it handled what we sent until now."""
+        self.settle()
         messages, self.inbox = self.inbox, []
         return messages
 

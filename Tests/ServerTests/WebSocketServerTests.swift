@@ -44,7 +44,7 @@ import Testing
     private static func client(_ server: WebSocketServer) throws -> Client { try Client(port: try #require(server.localAddress?.port)) }
 
     /// A blocking socket with a deadline of ten seconds per read.
-    private struct Client {
+    private struct Client: Sendable {
         let descriptor: CInt
 
         init(port: Int) throws {
@@ -68,8 +68,13 @@ import Testing
             _ = Glibc.send(descriptor, bytes, bytes.count, Int32(MSG_NOSIGNAL))
         }
 
-        /// What comes until `ending` or the end of the stream.
-        func receive(until ending: [UInt8]? = nil) -> [UInt8] {
+        /// What comes until `ending` or the end of the stream. Tasks share few threads: none of them is blocked for it.
+        func receive(until ending: [UInt8]? = nil) async throws -> [UInt8] {
+            try await NIOThreadPool.singleton.runIfActive { receiveNow(until: ending) }
+        }
+
+        /// The same, blocking.
+        func receiveNow(until ending: [UInt8]? = nil) -> [UInt8] {
             var all: [UInt8] = []
             var chunk = [UInt8](repeating: 0, count: 4096)
             while ending.map({ !all.suffix($0.count).elementsEqual($0) }) ?? true {
@@ -80,44 +85,63 @@ import Testing
             return all
         }
 
-        func text() -> String { String(decoding: receive(), as: UTF8.self) }
+        func text() async throws -> String { String(decoding: try await receive(), as: UTF8.self) }
 
         func close() { Glibc.close(descriptor) }
     }
 
     @Test func aDecisionMayTakeItsTimeAndEarlyFramesAreNotLost() async throws {
-        let replies = NIOLockedValueBox<NIOLoopBound<(UpgradeReply, () -> WebSocketConnection)>?>(nil)
-        let server = try await Self.serve { _, reply, connection in
-            let loop = MultiThreadedEventLoopGroup.currentEventLoop
-            guard let loop else { return }
-            replies.withLockedValue { $0 = NIOLoopBound((reply, connection), eventLoop: loop) }
-        }
+        let decision = Decision()
+        let server = try await Self.serve { _, reply, connection in decision.asked(reply, connection) }
         let client = try Self.client(server)
-        client.send((Self.upgrade + "\r\n").utf8)
-        // With the request, right behind it, and while the owner thinks.
-        client.send(Self.frame)
-        var waiting = replies.withLockedValue { $0 }
-        let end = ContinuousClock.now + .seconds(10)
-        while waiting == nil, ContinuousClock.now < end {
-            await Task.yield()
-            waiting = replies.withLockedValue { $0 }
+        // The server's limit for decisions runs meanwhile: nothing here may wait for a thread that other tests block.
+        let received = try await NIOThreadPool.singleton.runIfActive {
+            client.send((Self.upgrade + "\r\n").utf8)
+            // With the request, right behind it, and while the owner thinks.
+            client.send(Self.frame)
+            guard decision.waitUntilAsked() else { return [UInt8]() }
+            client.send(Self.frame)
+            decision.accept(on: server.eventLoop)
+            return client.receiveNow(until: Self.echoed + Self.echoed)
         }
-        let reply = try #require(waiting)
-        client.send(Self.frame)
-        replies.withLockedValue { $0 = nil }
-        server.eventLoop.execute { reply.value.0.settle(.accept(reply.value.1())) }
-        let received = client.receive(until: Self.echoed + Self.echoed)
         #expect(received.suffix(8).elementsEqual(Self.echoed + Self.echoed))
         #expect(String(decoding: received, as: UTF8.self).hasPrefix("HTTP/1.1 101 "))
         client.close()
         try await server.close().get()
     }
 
+    /// A decision that is taken later, by another thread.
+    private final class Decision: Sendable {
+        private typealias Pending = NIOLoopBound<(UpgradeReply, () -> WebSocketConnection)>
+        private let isAsked = ConditionLock(value: false)
+        private let pending = NIOLockedValueBox<Pending?>(nil)
+
+        func asked(_ reply: UpgradeReply, _ connection: @escaping () -> WebSocketConnection) {
+            guard let loop = MultiThreadedEventLoopGroup.currentEventLoop else { return }
+            pending.withLockedValue { $0 = NIOLoopBound((reply, connection), eventLoop: loop) }
+            isAsked.lock()
+            isAsked.unlock(withValue: true)
+        }
+
+        func waitUntilAsked() -> Bool {
+            guard isAsked.lock(whenValue: true, timeoutSeconds: 10) else { return false }
+            isAsked.unlock()
+            return true
+        }
+
+        func accept(on loop: any EventLoop) {
+            loop.execute { [pending] in
+                guard let (reply, connection) = pending.withLockedValue({ $0.take() })?.value else { return }
+                reply.settle(.accept(connection()))
+            }
+        }
+    }
+
     @Test func aDecisionThatNeverComesIs503() async throws {
         let server = try await Self.serve({ $0.decisionTimeout = .milliseconds(50) }) { _, _, _ in }
         let client = try Self.client(server)
         client.send((Self.upgrade + "\r\n").utf8)
-        #expect(client.text().hasPrefix("HTTP/1.1 503 "))
+        #expect(try await client.text().hasPrefix("HTTP/1.1 503 "))
         client.close()
         try await server.close().get()
     }
@@ -127,7 +151,7 @@ import Testing
         let server = try await Self.serve { _, _, _ in Issue.record("nothing to decide") }
         let client = try Self.client(server)
         client.send((Self.upgrade + header + "\r\n").utf8)
-        #expect(client.text().hasPrefix("HTTP/1.1 400 "))
+        #expect(try await client.text().hasPrefix("HTTP/1.1 400 "))
         client.close()
         try await server.close().get()
     }
@@ -137,7 +161,7 @@ import Testing
         let server = try await Self.serve({ $0.handshakeTimeout = .milliseconds(50) }) { _, _, _ in }
         let client = try Self.client(server)
         client.send(text.utf8)
-        #expect(client.receive().isEmpty)
+        #expect(try await client.receive().isEmpty)
         client.close()
         try await server.close().get()
     }
@@ -149,7 +173,7 @@ import Testing
         let client = try Self.client(server)
         client.send((Self.upgrade + "\r\n").utf8)
         client.send(Self.frame)
-        #expect(client.receive(until: Self.echoed).suffix(4).elementsEqual(Self.echoed))
+        #expect(try await client.receive(until: Self.echoed).suffix(4).elementsEqual(Self.echoed))
         for one in silent { one.close() }
         client.close()
         try await server.close().get()
@@ -162,7 +186,7 @@ import Testing
         ] {
             let client = try Self.client(server)
             client.send(request.utf8)
-            let text = client.text()
+            let text = try await client.text()
             #expect(text.hasPrefix("HTTP/1.1 \(status) "))
             #expect(status != "405" || text.contains("allow: GET\r\n"))
             client.close()

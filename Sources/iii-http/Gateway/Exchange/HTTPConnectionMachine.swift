@@ -38,7 +38,7 @@ struct HTTPConnectionMachine {
 
     #if DEBUG
         /// For tests: every transition so far.
-        private(set) var transitions: [State: Set<State>] = [:]
+        private(set) var transitions = TransitionLog<State>()
     #endif
 
     /// The next thing to do; nil when there is nothing.
@@ -55,7 +55,7 @@ struct HTTPConnectionMachine {
     private mutating func enter(_ next: State) {
         guard state.mayBecome(next) else { return breakOff() }
         #if DEBUG
-            transitions[state, default: []].insert(next)
+            transitions.note(state, next)
         #endif
         state = next
     }

@@ -27,7 +27,7 @@ struct HTTPExchange {
 
     #if DEBUG
         /// For tests: every transition so far.
-        private(set) var transitions: [State: Set<State>] = [:]
+        private(set) var transitions = TransitionLog<State>()
     #endif
 
     // MARK: What may be asked
@@ -77,7 +77,7 @@ struct HTTPExchange {
             return
         }
         #if DEBUG
-            transitions[state, default: []].insert(next)
+            transitions.note(state, next)
         #endif
         state = next
     }
