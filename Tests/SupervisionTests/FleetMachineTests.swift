@@ -46,6 +46,18 @@ import Testing
         #expect(Self.names(Self.makeReady(&fleet, "iii-state"), .spawn) == ["iii-http"])
     }
 
+    @Test(arguments: [
+        ChildMachine.Event.restart("watched files"), .start, .reset, .configured(.init(), exclusively: false),
+    ]) func nothingBringsBackWhatHasLeftTheConfiguration(_ event: ChildMachine.Event) {
+        var fleet = Self.fleet([Self.builtIn("iii-http"), Self.builtIn("iii-state")])
+        _ = fleet.start(now: .zero)
+        _ = Self.makeReady(&fleet, "iii-state")
+        _ = fleet.remove("iii-state", now: .zero)
+        #expect(fleet.handle("iii-state", event, now: .zero).isEmpty)
+        let ended = fleet.handle("iii-state", .exited(ChildExit(code: 0, isSignal: false)), now: .zero)
+        #expect(Self.names(ended, .spawn).isEmpty && ended.contains(.removed("iii-state")))
+    }
+
     @Test func readinessIsReportedOnce() {
         var fleet = Self.fleet([Self.builtIn("iii-http"), Self.builtIn("iii-state")])
         _ = fleet.start(now: .zero)

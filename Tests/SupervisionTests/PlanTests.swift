@@ -84,7 +84,10 @@ import Testing
         ("src/**/*.ts", "src/a.ts", true), ("src/**/*.ts", "src/x/y/a.ts", true), ("src/**/*.ts", "lib/a.ts", false),
         ("src/**/*.test.ts", "src/a.ts", false), ("**/*.ts", "a.ts", true), ("./**/*.ts", "b/a.ts", true), ("*.{ts,js}", "a.js", true),
         ("*.{ts,js}", "a.py", false), ("a?.ts", "ab.ts", true), ("a?.ts", "a.ts", false), ("**/*.ts", "node_modules/a.ts", false),
-        ("Makefile", "Makefile", true), ("src/**", "src/a/b", true),
+        ("Makefile", "Makefile", true), ("src/**", "src/a/b", true), ("src", "src/a/b.py", true), ("src/", "src/a", true),
+        ("./src", "src/a", true), ("src", "srcs/a", false), (".", "a/b", true), ("src/*", "src/a/b", false), ("/src", "src/a", false),
+        ("/src", "/src/a", true), ("src/{a,b}", "src/b/c", true), ("../lib", "../lib/x", true), ("src/a.ts", "src/a.ts", true),
+        ("src", "src/node_modules/x", false),
     ]) func globs(pattern: String, path: String, matches: Bool) {
         #expect(WatchPattern(patterns: [pattern], ignored: ["node_modules"]).matches(path) == matches)
     }
@@ -92,6 +95,30 @@ import Testing
     @Test func negationTakesAway() {
         let pattern = WatchPattern(patterns: ["src/**/*.ts", "!src/**/*.gen.ts"], ignored: [])
         #expect(pattern.matches("src/a.ts") && !pattern.matches("src/a.gen.ts"))
+        #expect(pattern.roots == ["src"])
+        let whole = WatchPattern(patterns: ["src", "!src/out"], ignored: [])
+        #expect(whole.matches("src/a.ts") && !whole.matches("src/out/a.ts"))
+    }
+
+    @Test(arguments: [
+        ("*.ts", "a", false), ("src/*.ts", "src", true), ("src/*.ts", "src/a", false), ("src/**/*.ts", "src/a/b", true),
+        ("src", "src/a", true),
+        ("src", "lib", false), ("src/a.ts", ".", true), ("src/*/x/*.ts", "src/a", true), ("src/*/x/*.ts", "src/a/y", false),
+        ("**/*.ts", "node_modules", false),
+    ]) func onlyDirectoriesThatCanMatchAreLookedInto(pattern: String, directory: String, mayMatch: Bool) {
+        #expect(WatchPattern(patterns: [pattern], ignored: ["node_modules"]).mayMatch(below: directory) == mayMatch)
+    }
+
+    @Test(arguments: [
+        ("src/**/*.ts", "src"), ("*.ts", "."), ("src", "src"), ("src/a.ts", "src/a.ts"), ("/src/**", "/src"), ("/**", "/"),
+        ("./a/b/*.c", "a/b"),
+    ]) func rootsEndBeforeTheFirstWildcard(pattern: String, root: String) {
+        #expect(WatchPattern(patterns: [pattern], ignored: []).roots == [root])
+    }
+
+    @Test func aPatternThatCanMatchNothingIsNamed() {
+        let pattern = WatchPattern(patterns: ["target/**/*.rs", "src"], ignored: ["target"])
+        #expect(pattern.contradictions == ["watch: 'target/**/*.rs' matches nothing, because 'target' is in `ignore`"])
         #expect(pattern.roots == ["src"])
     }
 }

@@ -39,29 +39,4 @@ extension SupervisorTests {
         #expect(await eventually { await fleet.child("iii-exec")?.isReady ?? false })
         await fleet.stop()
     }
-
-    @Test func aTreeWatchSeesSavesRenamesAndNewDirectories() async throws {
-        let directory = TestFleet.makeDirectory()
-        defer { system("rm -rf '\(directory)'") }
-        for name in ["src", "src/node_modules"] { mkdir("\(directory)/\(name)", 0o755) }
-        try TestFleet.write("1", to: "\(directory)/src/a.ts")
-        let watch = TreeWatch(pattern: WatchPattern(patterns: ["src/**/*.ts"], ignored: ["node_modules"]), base: directory)
-        #expect(watch.complaints.isEmpty)
-        func isChanged(_ change: () throws -> Void) async throws -> Bool {
-            try change()
-            watch.received(now: .seconds(1))
-            return watch.isDue(now: .seconds(2))
-        }
-        #expect(try await isChanged { try TestFleet.write("2", to: "\(directory)/src/a.ts") })
-        #expect(try await !isChanged { try TestFleet.write("2", to: "\(directory)/src/a.js") })
-        #expect(try await !isChanged { try TestFleet.write("2", to: "\(directory)/src/node_modules/a.ts") })
-        #expect(try await isChanged { rename("\(directory)/src/a.js", "\(directory)/src/b.ts") })
-        #expect(try await isChanged { unlink("\(directory)/src/b.ts") })
-        #expect(
-            try await isChanged {
-                mkdir("\(directory)/src/deep", 0o755)
-                try TestFleet.write("1", to: "\(directory)/src/deep/c.ts")
-            })
-        #expect(try await isChanged { try TestFleet.write("2", to: "\(directory)/src/deep/c.ts") })
-    }
 }

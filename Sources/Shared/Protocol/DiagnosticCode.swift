@@ -68,4 +68,5 @@ public enum DiagnosticCode: String, Sendable, CaseIterable {
     case stopForced = "stop_forced"
     case controlSocketStale = "control_socket_stale"
     case watchIncomplete = "watch_incomplete"
+    case watchLoop = "watch_loop"
 }

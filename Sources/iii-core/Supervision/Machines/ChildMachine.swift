@@ -77,6 +77,14 @@ package struct ChildMachine: Sendable {
         case drained
         case killNow
         case timePassed
+
+        /// Whether it would end in a new process: nothing for a child that is on its way out of the configuration.
+        var asksForAProcess: Bool {
+            switch self {
+            case .start, .restart, .reset, .configured: true
+            default: false
+            }
+        }
     }
 
     package enum Effect: Sendable, Equatable {

@@ -104,6 +104,7 @@ package struct FleetMachine: Sendable {
     package mutating func handle(_ name: String, _ event: ChildMachine.Event, of generation: Int? = nil, now: Duration) -> [Effect] {
         guard var child = children[name] else { return [] }
         if phase != .running, [.start, .reset].contains(event) { return [] }
+        if leaving.contains(name), event.asksForAProcess { return [] }
         let effects = child.handle(event, of: generation, now: now)
         children[name] = child
         var result = effects.map { Effect.child(name, $0) }

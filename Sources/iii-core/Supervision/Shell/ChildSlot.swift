@@ -19,6 +19,7 @@ final class ChildSlot {
     var nextStep = 0
     var watch: TreeWatch?
     var watchTag: UInt64 = 0
+    var watchRestarts = WatchRestarts()
     /// A change of watched files does not undo a user's `stop`.
     var wasStoppedByRequest = false
 

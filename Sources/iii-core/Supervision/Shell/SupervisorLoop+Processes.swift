@@ -8,8 +8,11 @@ extension SupervisorLoop {
         let child = slot.specification
         let identity = ChildGeneration(name: child.name, generation: generation)
         slot.step = slot.nextStep
-        // A pipeline that begins anew, begins without what its last run has left behind.
-        if slot.pipeline != nil, slot.step == 0 { sweep(child.name) }
+        if slot.pipeline != nil, slot.step == 0 {
+            // What begins anew, begins without what its last run has left behind.
+            sweep(child.name)
+            slot.watchRestarts.began()
+        }
         do throws(SpawnError) {
             try bindListener(of: child)
             let spawnID = "\(getpid())/\(child.name)/\(generation).\(slot.step)"
@@ -19,8 +22,10 @@ extension SupervisorLoop {
             attach(running, to: slot)
             let isComplete = slot.isOnLastStep
             logs.info("\(child.name): pid \(process.pid)" + (slot.pipeline == nil ? "" : ", step \(slot.step + 1)"))
+            if isComplete { slot.watchRestarts.completed(now: MonotonicClock.now) }
             handle(child.name, isComplete ? .spawned : .spawnedStep, of: generation)
         } catch {
+            slot.watchRestarts.completed(now: MonotonicClock.now)
             logs.error(.startFailed, "\(child.name): \(error)")
             if child.isPrivileged { hooks.revokeToken(identity) }
             handle(child.name, .spawnFailed(error.description), of: generation)
@@ -169,6 +174,7 @@ extension SupervisorLoop {
         } else {
             logs.error(.childFailed, "\(name): Pipeline step failed, aborting pipeline (step \(slot.step + 1): \(status))")
             slot.nextStep = 0
+            slot.watchRestarts.completed(now: MonotonicClock.now)
             handle(name, .abandoned("step \(slot.step + 1) of the pipeline failed: \(status)", status), of: generation)
         }
     }
@@ -194,22 +200,44 @@ extension SupervisorLoop {
     func addWatch(to slot: ChildSlot) {
         guard let pipeline = slot.pipeline, !pipeline.watch.isEmpty else { return }
         let watch = TreeWatch(pattern: WatchPattern(patterns: pipeline.watch, ignored: pipeline.ignored), base: nil)
-        for complaint in watch.complaints { logs.warning(.watchIncomplete, "\(slot.specification.name): \(complaint)") }
         slot.watch = watch
-        slot.watchTag = loop.add(watch.descriptor, .read) { [weak watch] _, _ in watch?.received(now: MonotonicClock.now) }
+        report(watch.takeComplaints(), of: slot)
+        slot.watchTag = loop.add(watch.descriptor, .read) { [weak self, weak slot, weak watch] _, _ in
+            guard let self, let slot, let watch else { return }
+            let paths = watch.received()
+            report(watch.takeComplaints(), of: slot)
+            filesChanged(paths, slot)
+        }
+    }
+
+    private func report(_ complaints: [String], of slot: ChildSlot) {
+        for complaint in complaints { logs.warning(.watchIncomplete, "\(slot.specification.name): \(complaint)") }
     }
 
     func removeWatch(of slot: ChildSlot) {
         guard slot.watch != nil else { return }
         loop.remove(slot.watchTag)
         slot.watch = nil
+        slot.watchRestarts = WatchRestarts()
     }
 
-    func filesChanged(_ slot: ChildSlot) {
+    private func filesChanged(_ paths: [String], _ slot: ChildSlot) {
+        guard let brake = slot.watchRestarts.changed(paths, now: MonotonicClock.now) else { return }
+        logs.warning(
+            .watchLoop,
+            "\(slot.specification.name): started anew \(brake.restarts) times in a row because watched files changed while its commands were "
+                + "starting, now '\(brake.path)'; the next time comes \(brake.delay.wholeMilliseconds) ms after the last command's start. If a command "
+                + "writes that file itself, name it in `ignore`, or in `watch` behind a `!`")
+    }
+
+    /// Starts a pipeline anew when what has changed is due.
+    func restartForFiles(_ slot: ChildSlot, now: Duration) {
+        guard let change = slot.watchRestarts.take(now: now) else { return }
         let name = slot.specification.name
         let state = fleet.children[name]?.state
         guard fleet.phase == .running, !slot.wasStoppedByRequest, state != .disabled, state != .waiting else { return }
         slot.nextStep = 0
-        handle(name, .restart("watched files have changed"))
+        let others = change.others > 0 ? " and \(change.others) more" : ""
+        handle(name, .restart("watched files have changed: \(change.path)\(others)"))
     }
 }

@@ -113,7 +113,10 @@ extension SupervisorLoop {
             // After a move of the engine everybody has to start anew anyway.
             if !restartsAll, let addressee = addressee(of: child) { offer(child, to: addressee) } else { change(child, now) }
         }
-        for name in fleet.names where !wanted.contains(name) { execute(fleet.remove(name, now: now)) }
+        for name in fleet.names where !wanted.contains(name) {
+            if let slot = slots[name] { removeWatch(of: slot) }
+            execute(fleet.remove(name, now: now))
+        }
         for child in new.children where slots[child.name] == nil { admit(child) }
         logs.setNames(new.children.map(\.name))
         execute(fleet.start(now: now))

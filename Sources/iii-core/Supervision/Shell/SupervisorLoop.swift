@@ -130,7 +130,7 @@ final class SupervisorLoop: @unchecked Sendable {
     // MARK: Time
 
     private var nextDeadline: Duration? {
-        let watches = slots.values.compactMap { $0.watch?.deadline }
+        let watches = slots.values.compactMap(\.watchRestarts.deadline)
         let others =
             [fleet.deadline, logs.deadline, configWatch?.deadline, memoryCheckDeadline, standIn.deadline, receptionDeadline]
             + waiters.map(\.deadline)
@@ -149,7 +149,7 @@ final class SupervisorLoop: @unchecked Sendable {
         logs.flushPartialLines(now: now)
         execute(fleet.timePassed(now: now))
         if configWatch?.isDue(now: now) ?? false { configurationFileChanged(now: now) }
-        for slot in slots.values where slot.watch?.isDue(now: now) ?? false { filesChanged(slot) }
+        for slot in slots.values { restartForFiles(slot, now: now) }
         checkMemory(now)
         settleWaiters(now)
         receiveClients(now)
