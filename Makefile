@@ -54,10 +54,11 @@ bench-stores: ## measure the embedded store beside the bare C library, and the R
 	benchmarks/stores/run
 	benchmarks/stores/run-redis
 
-docs-reference: ## write docs/reference/configuration.md from the declarations in the source
+docs-reference: ## write docs/reference/configuration.md and the graph of modules in ARCHITECTURE.md from the source
 	swift build --product iii-core
 	.build/debug/iii-core config reference > docs/reference/configuration.md.new
 	mv docs/reference/configuration.md.new docs/reference/configuration.md
+	scripts/module-graph --write
 
 format: ## format all Swift sources
 	swift format -i -r Package.swift Sources Tests examples benchmarks

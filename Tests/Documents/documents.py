@@ -6,8 +6,6 @@ import re
 import subprocess
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-# Folders that are being rewritten, and follow with their next commits.
-PENDING = ("Sources/Shared/Configuration/", "Sources/Shared/Settings/")
 
 
 @functools.cache

@@ -1,4 +1,5 @@
-/// What a reload changes, by entry id (spec §15). Order, comments and formatting of the file do not count.
+/// What a reload changes, by entry id (docs/reference/supervisor.md#reload). Order, comments and formatting of the file do
+/// not count.
 package struct ConfigurationDiff: Sendable, Equatable {
     package var added: [String] = []
     package var removed: [String] = []
@@ -18,7 +19,7 @@ package struct ConfigurationDiff: Sendable, Equatable {
 
     package var isEmpty: Bool { added.isEmpty && removed.isEmpty && changed.isEmpty }
 
-    /// The log line of spec §15; nothing is ever revived here because the supervisor restarts the dead at once.
+    /// The log line of a reload; nothing is ever revived here because the supervisor restarts the dead at once.
     package var summary: String {
         "reload: diff +\(added.count) added, -\(removed.count) removed, ~\(changed.count) changed (0 revived), =\(unchanged.count) unchanged"
     }

@@ -21,7 +21,7 @@ package struct ConfigurationErrors: Error, Sendable, Hashable, CustomStringConve
         return "Error: " + lines.joined(separator: "\n       ")
     }
 
-    // The texts of spec §14, word for word: tools match on them.
+    // Never reworded: tools match on them.
 
     package static func notFound(path: String) -> ConfigurationErrors {
         let message =

@@ -3,7 +3,7 @@ import IIISettings
 
 // Checks that look at several entries at once.
 extension EngineConfiguration {
-    /// Both names of one worker in one file would start it twice by mistake (spec §14, newer).
+    /// Both names of one worker in one file would start it twice by mistake.
     var aliasConflicts: [ConfigurationProblem] {
         var lines: [String] = []
         var firstLine: Int?
@@ -63,7 +63,7 @@ extension EngineConfiguration {
         return nil
     }
 
-    /// One line per entry that listens beyond this machine without authentication (design §2.7).
+    /// One line per entry that listens beyond this machine without authentication (docs/reference/log.md#listens_publicly).
     var exposureWarnings: [ConfigurationProblem] {
         entries.compactMap { entry in
             guard let address = entry.address, !Self.isLoopback(address.host) else { return nil }

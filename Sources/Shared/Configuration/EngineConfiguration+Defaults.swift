@@ -1,7 +1,7 @@
 import IIIProtocol
 
 extension EngineConfiguration {
-    /// What `--use-default-config` runs: the default workers of spec §16, every listener on 127.0.0.1.
+    /// What `--use-default-config` runs: the default workers of `WorkerCatalogue`, every listener on 127.0.0.1.
     ///
     /// Default workers whose executable is not in `availableExecutables` are left out and named in `unavailable`.
     package static func `default`(

@@ -1,7 +1,7 @@
 import IIIProtocol
 import IIISettings
 
-/// The whole configuration of one engine, read from a file or made of defaults (spec §12-§14, §16).
+/// The whole configuration of one engine, read from a file or made of defaults (docs/configuration.md).
 ///
 /// Loading is pure: the caller reads the file and hands in its text and the environment. All problems of a file are
 /// reported at once. An entry the engine needs but the file does not name is added with `isExplicit == false`.
@@ -32,7 +32,7 @@ package struct EngineConfiguration: Sendable, Hashable {
         }
     }
 
-    /// The port spawned workers are told: that of the first `iii-worker-manager` entry (spec §14.5).
+    /// The port spawned workers are told: that of the first `iii-worker-manager` entry.
     package var enginePort: Int { entries(ofType: "iii-worker-manager").first?.address?.port ?? WorkerManagerSettings.defaultPort }
 
     private var observability: SettingValues {
@@ -108,7 +108,7 @@ package struct EngineConfiguration: Sendable, Hashable {
         return ConfigurationProblem(line: member.line, message: message)
     }
 
-    /// Spec §14: mandatory workers that no entry names run with their defaults, after all others.
+    /// Mandatory workers that no entry names run with their defaults, after all others.
     private mutating func addMandatoryEntries() {
         for type in WorkerCatalogue.types where type.isMandatory && !entries.contains(where: { $0.typeName == type.name }) {
             var entry = WorkerEntry(id: type.name, name: type.name, typeName: type.name)

@@ -62,7 +62,7 @@ struct EntryParser {
         return check.problems.isEmpty ? result : nil
     }
 
-    /// Numbers repeated names in order of appearance: `a`, `a#1`, `a#2` (spec §12).
+    /// Numbers repeated names in order of appearance: `a`, `a#1`, `a#2` (docs/configuration.md).
     private mutating func makeEntry(name: String, line: Int) -> WorkerEntry {
         let base = String(name.prefix { $0 != "#" })
         let suffix = String(name.dropFirst(base.count))

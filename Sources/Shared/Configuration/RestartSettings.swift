@@ -1,4 +1,4 @@
-/// When and how fast a child is restarted (spec §29.4). The defaults are those of built-ins.
+/// When and how fast a child is restarted (docs/reference/supervisor.md#restarts). The defaults are those of built-ins.
 package struct RestartSettings: Sendable, Hashable {
     package enum Policy: String, Sendable, Hashable, CaseIterable {
         /// Restart after every exit that was not asked for.

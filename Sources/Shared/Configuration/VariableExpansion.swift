@@ -1,6 +1,6 @@
 import IIISettings
 
-/// Replaces `${NAME}` and `${NAME:default}` in the text of a configuration file, before YAML sees it (spec §13).
+/// Replaces `${NAME}` and `${NAME:default}` in the text of a configuration file, before YAML sees it (docs/configuration.md).
 ///
 /// One pass, never recursive. NAME is everything up to the first `:` or `}`; DEFAULT is everything up to the first `}` and
 /// may be empty. A variable that is set to the empty string counts as set. `${}` and `${:x}` stay as they are, so does

@@ -1,8 +1,8 @@
 import IIISettings
 
-/// Every worker name the engine knows, with the shorter names of newer releases as aliases (spec §16, design §1).
+/// Every worker name the engine knows, with the shorter names of newer releases as aliases (docs/configuration.md).
 package enum WorkerCatalogue {
-    /// In the order of the table of spec §16.
+    /// In the order in which the reference page shows them.
     package static let types: [WorkerType] = [
         WorkerType("iii-worker-manager", .core, WorkerManagerSettings.group, isDefault: true, isMandatory: true),
         WorkerType("iii-engine-functions", .core, EngineFunctionsSettings.group, isDefault: true, isMandatory: true),

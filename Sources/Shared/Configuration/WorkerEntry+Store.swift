@@ -1,8 +1,8 @@
 import IIIProtocol
 
 extension WorkerEntry {
-    /// The directory of the entry's embedded store: `file_path` of its `config` or of its adapter's, else `./data/<entry>` (decision 66).
-    /// nil for a store in memory.
+    /// The directory of the entry's embedded store: `file_path` of its `config` or of its adapter's, else `./data/<entry>`
+    /// (docs/operations.md#stores). nil for a store in memory.
     package var storeDirectory: String? {
         let own = config?.object ?? [:]
         let adapter = own["adapter"]?.object?["config"]?.object ?? [:]

@@ -1,7 +1,7 @@
 import IIIProtocol
 import IIISettings
 
-/// One entry of `workers:` or `modules:`, checked and with all settings resolved (spec §12, §29.4).
+/// One entry of `workers:` or `modules:`, checked and with all settings resolved (docs/reference/configuration.md#an-entry).
 package struct WorkerEntry: Sendable, Hashable {
     /// The program that replaces the built-in one.
     package enum Command: Sendable, Hashable {
@@ -99,7 +99,7 @@ package struct WorkerEntry: Sendable, Hashable {
         return (effective["host"]?.string ?? "127.0.0.1", effective["port"]?.integer.map(Int.init) ?? defaultPort)
     }
 
-    /// Equal in everything a running child depends on; places in the file do not count (spec §15).
+    /// Equal in everything a running child depends on; places in the file do not count (docs/reference/supervisor.md#reload).
     package func isEquivalent(to other: WorkerEntry) -> Bool {
         var left = self
         var right = other

@@ -1,12 +1,12 @@
 import IIISettings
 
-/// What the engine knows about one worker name of spec §16: who serves it, in which order, with which configuration.
+/// What the engine knows about one worker name: who serves it, in which order, with which configuration.
 package struct WorkerType: Sendable {
     /// Who does the work of an entry.
     package enum Service: Sendable, Equatable {
         /// iii-core itself; no child process.
         case core
-        /// One of our executables in one of its roles (design §1).
+        /// One of our executables in one of its roles.
         case executable(name: String, role: String)
         /// The user's own commands under the supervisor (`iii-exec`).
         case userProcesses
@@ -25,9 +25,9 @@ package struct WorkerType: Sendable {
     package var service: Service
     /// The keys of its `config`.
     package var settings: SettingGroup
-    /// Lower starts first (spec §29.3).
+    /// Lower starts first (docs/reference/supervisor.md#starting).
     package var startRank: Int
-    /// Lower stops first (spec §29.6).
+    /// Lower stops first (docs/reference/supervisor.md#stopping).
     package var stopRank: Int
     package var listener: Listener?
     /// Whether two processes of one entry may run side by side: it holds no lock and owns no state.

@@ -4,7 +4,7 @@ import Yams
 
 /// Reads one YAML document into values that know their lines. Yams is used for the grammar only; scalars get their types here.
 ///
-/// Types follow the YAML 1.2 core schema, not Yams' YAML 1.1: `yes`, `no`, `on` and `off` are strings (spec §12). Anchors and
+/// Types follow the YAML 1.2 core schema, not Yams' YAML 1.1: `yes`, `no`, `on` and `off` are strings. Anchors and
 /// aliases work, `<<` is an ordinary key. Limit: 100 000 values after aliases are resolved, so that nested aliases cannot
 /// exhaust memory. Duplicate keys in one map are an error.
 package struct YAMLDocument {

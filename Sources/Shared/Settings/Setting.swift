@@ -19,6 +19,7 @@ import IIIProtocol
 ///
 /// Check, default and reading come from here, so there is no second range check anywhere. `default` is written as in the file.
 public struct Setting<Value: Sendable>: Sendable {
+    /// The same without its Swift type.
     public let declaration: SettingDeclaration
     let read: @Sendable (JSONValue?, SettingContext) -> Value?
 
@@ -75,11 +76,17 @@ public enum SettingChange: String, Sendable {
 
 /// A setting without its Swift type.
 public struct SettingDeclaration: Sendable {
+    /// As it stands in the file.
     public var key: String
+    /// What its value may be.
     public var shape: SettingShape
+    /// E.g. `ms`, `bytes`; nil for what has none.
     public var unit: String?
+    /// The default, as it would be written; nil where there is none.
     public var fallback: JSONValue?
+    /// Absent is an error.
     public var isRequired = false
+    /// What it does, for the reference page and the example file.
     public var text: String
     /// Never shown in listings and logs.
     public var isSecret = false
@@ -89,6 +96,7 @@ public struct SettingDeclaration: Sendable {
     public var environment: String?
     /// Why the key is accepted and acts on nothing; whoever writes it is warned.
     public var inert: String?
+    /// What an example file shows where there is no default.
     public var example: JSONValue?
     /// What an absent key means, where that is not a value.
     public var absence: String?

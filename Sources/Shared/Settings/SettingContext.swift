@@ -10,6 +10,7 @@ public struct SettingContext: Sendable {
     /// What is wrong with the files of a checked `tls` map beyond being unreadable; asked by checks of those who can tell.
     package var certificateProblem: @Sendable (SettingValues) -> String? = { _ in nil }
 
+    /// Without arguments: no variable is set, every file can be read.
     public init(
         environment: @escaping @Sendable (String) -> String? = { _ in nil },
         unreadable: @escaping @Sendable (String) -> String? = { _ in nil }

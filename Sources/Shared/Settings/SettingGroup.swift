@@ -2,7 +2,9 @@ import IIIProtocol
 
 /// The keys of one map of a configuration, and the rules across them.
 public struct SettingGroup: Sendable {
+    /// In the order in which the reference page shows them.
     public let settings: [SettingDeclaration]
+    /// Asked when every key is sound by itself.
     public let rules: [SettingRule]
     /// Keys of other releases that are refused, and what to write instead.
     public let refused: [RefusedSetting]
@@ -13,6 +15,7 @@ public struct SettingGroup: Sendable {
     /// Why nothing in here acts in this build; whoever writes a key is warned.
     public let inert: String?
 
+    /// The parts are settings, rules, refused keys, and other groups.
     public init(
         change: SettingChange? = nil, open isOpen: Bool = false, inert: String? = nil, @SettingBuilder _ parts: () -> [SettingBuilder.Part]
     ) {
@@ -37,6 +40,7 @@ public struct SettingGroup: Sendable {
     /// No keys at all.
     public static let empty = SettingGroup {}
 
+    /// nil for a key that is not declared.
     public subscript(key: String) -> SettingDeclaration? { settings.first { $0.key == key } }
 
     /// Checks `json` (null counts as empty) against everything declared and gives typed access to it.
@@ -88,9 +92,12 @@ public struct SettingGroup: Sendable {
 
 /// A key that means something elsewhere, and what to write here in its place.
 public struct RefusedSetting: Sendable {
+    /// As other releases write it.
     public let key: String
+    /// What to write instead, as a sentence.
     public let cure: String
 
+    /// `cure` follows the key in the error.
     public init(_ key: String, _ cure: String) {
         self.key = key
         self.cure = cure
@@ -105,9 +112,11 @@ public struct SettingRule: Sendable {
         var message: String
         var isWarning: Bool
 
+        /// The configuration is refused. `path` leads to the key, below the group.
         public static func problem(_ path: String..., message: String) -> Finding {
             Finding(path: path, message: message, isWarning: false)
         }
+        /// The configuration is accepted with a WARN.
         public static func warning(_ path: String..., message: String) -> Finding { Finding(path: path, message: message, isWarning: true) }
     }
 
@@ -115,6 +124,7 @@ public struct SettingRule: Sendable {
     public let text: String
     let check: @Sendable (SettingValues) -> [Finding]
 
+    /// `check` answers what is wrong; nothing where the rule holds.
     public init(_ text: String, _ check: @escaping @Sendable (SettingValues) -> [Finding]) {
         self.text = text
         self.check = check

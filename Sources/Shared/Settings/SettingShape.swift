@@ -46,11 +46,14 @@ public indirect enum SettingShape: Sendable {
 
 /// One implementation that an `adapter` key may name.
 public struct AdapterDeclaration: Sendable {
+    /// What `name` says in the file.
     public let name: String
+    /// What it is, for the reference page.
     public let text: String
     /// The keys of its `config`.
     public let settings: SettingGroup
 
+    /// `settings` are the keys of its `config`.
     public init(_ name: String, _ text: String, _ settings: SettingGroup = .empty) {
         self.name = name
         self.text = text
@@ -60,6 +63,8 @@ public struct AdapterDeclaration: Sendable {
 
 /// The adapter a configuration names, and its checked `config`.
 public struct AdapterChoice: Sendable {
+    /// Of the adapter that was chosen.
     public let name: String
+    /// Checked against the settings of that adapter.
     public let config: SettingValues
 }

@@ -2,6 +2,7 @@ import IIIProtocol
 
 /// The type of a setting: its shape in the file, its unit, and how a value that fits becomes a Swift value.
 public struct SettingType<Value: Sendable>: Sendable {
+    /// What a value in the file may be.
     public let shape: SettingShape
     /// E.g. `ms`, `bytes`; nil for what has none.
     public let unit: String?
@@ -39,12 +40,14 @@ public struct SettingType<Value: Sendable>: Sendable {
         SettingType(.object(group)) { json, context in make(SettingValues(group: group, json: json, context: context)) }
     }
 
+    /// A list of values of one type.
     public static func list<Element: Sendable>(_ element: SettingType<Element>) -> SettingType<Value> where Value == [Element] {
         SettingType(.list(element.shape), unit: element.unit) { json, context in
             json.array.map { $0.compactMap { element.read($0, context) } }
         }
     }
 
+    /// Free keys, values of one type.
     public static func map<Element: Sendable>(of element: SettingType<Element>) -> SettingType<Value> where Value == [String: Element] {
         SettingType(.map(element.shape), unit: element.unit) { json, context in
             json.object.map { $0.compactMapValues { element.read($0, context) } }
@@ -65,25 +68,30 @@ extension SettingType where Value: RawRepresentable & CaseIterable, Value.RawVal
 }
 
 extension SettingType where Value == Bool {
+    /// `true` or `false`.
     public static var boolean: Self { Self(.boolean) { json, _ in json.bool } }
 }
 
 extension SettingType where Value == Int {
+    /// A whole number within `range`.
     public static func integer(_ range: ClosedRange<Int64>, unit: String? = nil) -> Self {
         Self(.integer(range), unit: unit) { json, _ in json.integer.flatMap { Int(exactly: $0) } }
     }
 
     /// A number of things, 0 to 2³¹ - 1 unless narrower.
     public static func count(_ range: ClosedRange<Int64> = 0...Int64(Int32.max)) -> Self { integer(range) }
+    /// A number of things, 0 to 2³¹ - 1.
     public static var count: Self { count() }
     /// Up to a pebibyte unless narrower.
     public static func bytes(_ range: ClosedRange<Int64> = 0...(1 << 50)) -> Self { integer(range, unit: "bytes") }
+    /// Up to a pebibyte.
     public static var bytes: Self { bytes() }
     /// 0 takes any free port.
     public static var port: Self { integer(0...65535) }
 }
 
 extension SettingType where Value == Double {
+    /// A number within `range`, with or without a fraction.
     public static func number(_ range: ClosedRange<Double>) -> Self { Self(.number(range)) { json, _ in json.number } }
     /// 0 to 1.
     public static var ratio: Self { number(0...1) }
@@ -94,30 +102,38 @@ extension SettingType where Value == Duration {
     public static func milliseconds(_ range: ClosedRange<Int64> = 0...Int64(Int32.max)) -> Self {
         Self(.integer(range), unit: "ms") { json, _ in json.integer.map { .milliseconds($0) } }
     }
+    /// 0 to 24 days.
     public static var milliseconds: Self { milliseconds() }
 
+    /// 0 to 2³¹ - 1 unless narrower.
     public static func seconds(_ range: ClosedRange<Int64> = 0...Int64(Int32.max)) -> Self {
         Self(.integer(range), unit: "s") { json, _ in json.integer.map { .seconds($0) } }
     }
+    /// 0 to 2³¹ - 1.
     public static var seconds: Self { seconds() }
 }
 
 extension SettingType where Value == String {
+    /// Any scalar, as it is written, that the rule accepts.
     public static func text(_ rule: TextRule) -> Self { Self(.text(rule)) { json, _ in json.string } }
     /// Any text but the empty one.
     public static var text: Self { text(.nonEmpty) }
+    /// One of these words.
     public static func choice(_ words: String...) -> Self { Self(.choice(words)) { json, _ in json.string } }
 }
 
 extension SettingType where Value == JSONValue {
+    /// Free form: passed on as it is.
     public static var anything: Self { Self(.anything) { json, _ in json } }
 }
 
 extension SettingType where Value == SettingValues {
+    /// A map with the keys of `group`.
     public static func object(_ group: SettingGroup) -> Self { object(group) { $0 } }
 }
 
 extension SettingType where Value == AdapterChoice {
+    /// `{name, config}`: one of `adapters`, each with keys of its own.
     public static func adapter(_ adapters: [AdapterDeclaration]) -> Self {
         Self(.adapter(adapters)) { json, context in
             guard let adapter = adapters.first(where: { $0.name == json["name"]?.string }) else { return nil }

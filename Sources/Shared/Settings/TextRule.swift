@@ -7,6 +7,7 @@ public struct TextRule: Sendable {
     /// nil: the text fits. Otherwise what is wrong with it; the empty text for nothing beyond `expected`.
     let problem: @Sendable (String, SettingContext) -> String?
 
+    /// `expected` says what is wanted, in words that follow "expected".
     public init(_ expected: String, fits: @escaping @Sendable (String) -> Bool) {
         self.expected = expected
         problem = { text, _ in fits(text) ? nil : "" }
@@ -18,7 +19,9 @@ public struct TextRule: Sendable {
         self.problem = problem
     }
 
+    /// Any text but the empty one.
     public static let nonEmpty = TextRule("a text") { !$0.isEmpty }
+    /// Any text, the empty one too.
     public static let anything = TextRule("a text") { _ in true }
 
     /// A file that this process may read; relative paths are taken from the working directory.
