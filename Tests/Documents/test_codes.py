@@ -48,8 +48,11 @@ def same(documented: set[str], known: set[str], page: str, source: str):
 
 
 def gateway_codes() -> set[str]:
+    """The gateway's own codes, and those of functions that it passes on under a status of its own."""
     source = text("Sources/iii-http/Gateway/Mapping/GatewayError.swift")
-    return set(re.findall(r'"([A-Z][A-Z_]+)"', source))
+    wire = dict(re.findall(r'case (\w+) = "(\w+)"', text("Sources/Shared/Protocol/InvocationError.swift")))
+    passed_on = re.findall(r"(?m)^\s*case \.\w+: ErrorCode\.(\w+)\.rawValue$", source)
+    return set(re.findall(r'"([A-Z][A-Z_]+)"', source)) | {wire[name] for name in passed_on}
 
 
 @pytest.mark.parametrize(
