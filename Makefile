@@ -16,7 +16,9 @@ build: ## release build of every executable
 	swift build -c release --static-swift-stdlib --product iii-core
 	swift build -c release --static-swift-stdlib --product iii-http
 	swift build -c release --static-swift-stdlib --product iii-queue
+	swift build -c release --static-swift-stdlib --product iii-stream
 	swift build -c release --static-swift-stdlib --product hello-worker
+	swift build -c release --static-swift-stdlib --product visits-worker
 
 test: ## everything but soak and benchmarks
 	@scripts/install-packages build test

@@ -25,6 +25,9 @@ let package = Package(
         .executable(name: "iii-http", targets: ["iii-http"]),
         .executable(name: "iii-queue", targets: ["iii-queue"]),
         .library(name: "IIIQueue", targets: ["IIIQueue"]),
+        .library(name: "IIIState", targets: ["IIIState", "IIIItems", "IIIItemsContract"]),
+        .executable(name: "iii-stream", targets: ["iii-stream"]),
+        .executable(name: "visits-worker", targets: ["visits-worker"]),
         .executable(name: "hello-worker", targets: ["hello-worker"]),
         .executable(name: "iii-load", targets: ["iii-load"]),
     ],
@@ -123,10 +126,24 @@ let package = Package(
             name: "iii-queue", dependencies: ["IIIQueue", "IIIWorker", "IIITelemetry", argumentParser, logging],
             path: "Sources/iii-queue/Command"),
 
+        // iii-stream
+        .target(
+            name: "IIIItems", dependencies: ["IIIProtocol", "IIISettings", "IIIStorage", "IIITelemetry", "IIIWorker", nioCore, logging],
+            path: "Sources/iii-stream/Items"),
+        .target(
+            name: "IIIState", dependencies: ["IIIItems", "IIIProtocol", "IIISettings", "IIITelemetry", "IIIWorker", nioCore, logging],
+            path: "Sources/iii-stream/State"),
+        .target(
+            name: "IIIItemsContract", dependencies: ["IIIItems", nioCore, nioPosix, logging], path: "Sources/iii-stream/Contract"),
+        .executableTarget(
+            name: "iii-stream", dependencies: ["IIIState", "IIIWorker", "IIITelemetry", argumentParser, logging],
+            path: "Sources/iii-stream/Command"),
+
         // iii-cron
         .target(name: "IIICron", dependencies: ["IIIProtocol"], path: "Sources/iii-cron/Cron"),
 
         // Examples and benchmarks
+        .executableTarget(name: "visits-worker", dependencies: ["IIIWorker"], path: "examples/visits"),
         .executableTarget(name: "hello-worker", dependencies: ["IIIWorker"], path: "examples/hello", exclude: ["config.yaml"]),
         .executableTarget(name: "traced-worker", dependencies: ["IIIWorker", metricsAPI, tracing], path: "examples/traced"),
         .executableTarget(name: "redis-bench", dependencies: ["IIIRedis", nioCore, nioPosix], path: "benchmarks/stores/redis"),
@@ -170,6 +187,10 @@ let package = Package(
         .testTarget(
             name: "QueueTests", dependencies: ["IIIQueue", "IIIProtocol", "IIISettings", "IIITestSupport", "IIIWorker"],
             path: "Tests/QueueTests"),
+        .testTarget(
+            name: "ItemsTests",
+            dependencies: ["IIIItems", "IIIItemsContract", "IIIProtocol", "IIIStorage", "IIIWorker", "IIITestSupport", logging],
+            path: "Tests/ItemsTests"),
         .testTarget(name: "CronTests", dependencies: ["IIICron", "IIIProtocol"], path: "Tests/CronTests"),
         .testTarget(name: "TelemetryTests", dependencies: ["IIITelemetry", metrics, tracing], path: "Tests/TelemetryTests"),
         .testTarget(name: "ArchitectureTests", path: "Tests/ArchitectureTests"),

@@ -74,7 +74,7 @@ import Testing
           - name: iii-stream
             config: {host: 127.0.0.1, port: 3112, auth_function: a::b, adapter: {name: kv, config: {store_method: file_based, junk: 1}}}
           - name: iii-state
-            config: {adapter: {name: redis, config: {redis_url: "redis://u:p@h"}}, triggers_enabled: true, max_value_bytes: 1, save_interval_ms: 1}
+            config: {adapter: {name: kv, config: {durability: normal}}, triggers_enabled: true, max_value_bytes: 1, save_interval_ms: 1}
           - name: iii-queue
             config:
               adapter: {name: builtin}
@@ -125,7 +125,7 @@ import Testing
     @Test func defaultConfigurationHoldsWhatIsBuilt() {
         let configuration = EngineConfiguration.default(availableExecutables: ["iii-http"])
         #expect(configuration.entries.map(\.id) == ["iii-worker-manager", "iii-engine-functions", "iii-http"])
-        #expect(configuration.unavailable == ["iii-observability", "iii-stream", "iii-state", "iii-pubsub", "iii-cron"])
+        #expect(configuration.unavailable == ["iii-observability", "iii-state", "iii-pubsub", "iii-cron"])
         #expect(configuration.entry("iii-http")?.address?.host == "127.0.0.1")
         #expect(configuration.warnings.isEmpty)
     }

@@ -407,7 +407,7 @@ workers:
   - name: iii-stream
     config: {host: 127.0.0.1, port: 3112, auth_function: a::b, adapter: {name: kv, config: {store_method: file_based, file_path: ./d, save_interval_ms: 5, channel_size: 9}}}
   - name: iii-state
-    config: {adapter: {name: redis, config: {redis_url: 'redis://localhost:6379'}}, triggers_enabled: true, max_value_bytes: 1, save_interval_ms: 2}
+    config: {adapter: {name: kv, config: {store_method: in_memory, durability: normal}}, triggers_enabled: true, max_value_bytes: 1, save_interval_ms: 2}
   - name: iii-queue
     config:
       queue_configs:

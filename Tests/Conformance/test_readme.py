@@ -17,7 +17,7 @@ from wire import BIN, ROOT, alive, free_port, wait_for
 def up(tmp_path):
     port, http_port = free_port(), free_port()
     environment = {
-        **os.environ, "III_PORT": str(port), "III_HTTP_PORT": str(http_port), "III_BIN_DIR": str(BIN), "XDG_RUNTIME_DIR": str(tmp_path),
+        **os.environ, "III_PORT": str(port), "III_HTTP_PORT": str(http_port), "III_BIN_DIR": str(BIN), "XDG_RUNTIME_DIR": str(tmp_path), "III_DATA_DIR": str(tmp_path / "data"),
         "III_URL": f"ws://127.0.0.1:{port}"}
     log = open(tmp_path / "up.log", "w+b")
     process = subprocess.Popen([ROOT / "scripts" / "up"], env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)

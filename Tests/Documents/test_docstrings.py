@@ -18,7 +18,7 @@ REQUIREMENTS = "|".join([
     r"func (?:make|destroy)(?:FloatingPoint)?(?:Counter|Meter|Recorder|Timer)\(",
     r"func (?:startSpan|extract|inject|recordError|end)<", r"func (?:setStatus|addEvent|addLink)\(_ \w+: Span", r"var (?:isRecording|operationName|attributes): (?:Bool|String|SpanAttributes)",
     # The defaults of CoreWorker
-    r"func (?:start|stopServing|handOver|reconfigure|drain|sessionEstablished)\(.*on loop: isolated WorkerLoop\) async", r"func (?:registerTriggerTypes|registerFunctions)\(on link: WorkerLink\) \{\}",
+    r"func (?:start|stopServing|handOver|reconfigure|drain|end|sessionEstablished)\(.*on loop: isolated WorkerLoop\) async", r"func (?:registerTriggerTypes|registerFunctions)\(on link: WorkerLink\) \{\}",
     r"func (?:startServing|sessionLost)\(\) \{\}", r'var status: String \{ "" \}',
 ])
 EXEMPT = re.compile(rf"\b(?:{REQUIREMENTS})")

@@ -28,6 +28,7 @@ public enum DiagnosticCode: String, Sendable, CaseIterable {
     case conditionFailed = "condition_failed"
     case triggerNeverFires = "trigger_never_fires"
     case deliveryFailed = "delivery_failed"
+    case eventsDropped = "events_dropped"
     case routeUnreachable = "route_unreachable"
     case methodUnsupported = "method_unsupported"
 
@@ -57,6 +58,8 @@ public enum DiagnosticCode: String, Sendable, CaseIterable {
     case storeRowsQuarantined = "store_rows_quarantined"
     case storeWritesFailing = "store_writes_failing"
     case storeWritesLost = "store_writes_lost"
+    case storeVolatile = "store_volatile"
+    case expiryDelayed = "expiry_delayed"
 
     // The fleet.
     case childFailed = "child_failed"

@@ -87,6 +87,20 @@ public enum ErrorCode: String, Sendable, CaseIterable {
     case invalidResponse = "invalid_response"
     case authError = "AUTH_ERROR"
     case functionNamespaceConflict = "FUNCTION_NAMESPACE_CONFLICT"
+    // State.
+    /// The store could not do what was asked; the message has its reason.
+    case setError = "SET_ERROR"
+    case getError = "GET_ERROR"
+    case deleteError = "DELETE_ERROR"
+    case updateError = "UPDATE_ERROR"
+    case listError = "LIST_ERROR"
+    case listGroupsError = "LIST_GROUPS_ERROR"
+    /// Ours: a value is larger than `max_value_bytes`.
+    case valueTooLarge = "VALUE_TOO_LARGE"
+    /// Ours: what is there is not what the call demanded; nothing was stored.
+    case conflict = "CONFLICT"
+    /// Ours: a name, a list of operations or a group is larger than it may be.
+    case limitExceeded = "LIMIT_EXCEEDED"
     /// Client side only: no answer within the deadline.
     case timeout = "TIMEOUT"
     /// Client side only: the link to the engine is down or broke during the call.

@@ -52,6 +52,8 @@ public protocol CoreWorker: AnyObject, SendableMetatype {
     /// A newer process of the same entry serves already and takes everything new. Finish what is running in its own time; `drain` may
     /// be called meanwhile if there is no more time. Optional; by default a drain.
     func handOver(deadline: NIODeadline, on loop: isolated WorkerLoop) async
+    /// The link has ended for good, and so does the process: close what must not be left open. Has two seconds. Optional.
+    func end(on loop: isolated WorkerLoop) async
     /// One line about what it is doing, for `iii-core status NAME`, such as `12 jobs, next in 3 s`. Optional.
     var status: String { get }
 }
@@ -76,6 +78,7 @@ extension CoreWorker {
         .refused("applied by a restart")
     }
     public func drain(deadline: NIODeadline, on loop: isolated WorkerLoop) async {}
+    public func end(on loop: isolated WorkerLoop) async {}
     public var status: String { "" }
 }
 

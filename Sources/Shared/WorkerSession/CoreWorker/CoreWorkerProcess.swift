@@ -17,6 +17,8 @@ public enum CoreWorkerProcess {
     public static let restartExitCode: Int32 = ExitStatus.restartWanted.rawValue
     /// Grace for a drain that only SIGTERM asked for.
     static let drainGrace = TimeAmount.seconds(8)
+    /// Grace for closing what is open, after the link has ended.
+    static let endGrace = TimeAmount.milliseconds(2500)
 
     /// The whole `main` of a core worker's executable: logging as the engine wants it, then `run`, whose exit code ends the process.
     ///

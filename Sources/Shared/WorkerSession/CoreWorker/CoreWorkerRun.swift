@@ -28,6 +28,7 @@ final class CoreWorkerRun<W: CoreWorker>: @unchecked Sendable {
     private let ended = DispatchSemaphore(value: 0)
     private var exitCode: Int32 = 0
     private var hasEnded = false
+    private var isClosing = false
 
     private var stage = Stage.waitingForConfiguration
     private var worker: W?
@@ -82,9 +83,20 @@ final class CoreWorkerRun<W: CoreWorker>: @unchecked Sendable {
         guard !hasEnded else { return }
         hasEnded = true
         exitCode = code
-        let ended = ended
-        link.stop { ended.signal() }
-        loop.scheduleTask(in: .milliseconds(500)) { ended.signal() }
+        loop.scheduleTask(in: CoreWorkerProcess.endGrace) { [self] in ended.signal() }
+        // An engine that takes nothing any more must not keep the worker from closing what it has open.
+        loop.scheduleTask(in: .milliseconds(500)) { [self] in close() }
+        link.stop { [self] in close() }
+    }
+
+    /// Has the worker close what it has open, once; then the process may end.
+    private func close() {
+        guard !isClosing else { return }
+        isClosing = true
+        step { run, loop in
+            await run.worker?.end(on: loop)
+            run.ended.signal()
+        }
     }
 
     /// Ends after a drain, as SIGTERM asks for.

@@ -1,0 +1,42 @@
+import ArgumentParser
+import Glibc
+import IIIState
+import IIITelemetry
+import IIIWorker
+import Logging
+
+/// `iii-stream`: live streams, or in the role `state` the state, as a process of its own, started by the core or by a systemd unit.
+@main
+struct EntryPoint: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "iii-stream",
+        abstract: "State of the iii engine: serves the functions 'state::*' and the trigger type 'state'.",
+        discussion: """
+            Connects to a running core, fetches the configuration of its entry and serves it. The secret of a built-in comes on a \
+            descriptor that the core passes, or from III_BUILTIN_TOKEN_FILE.
+
+            Exit codes: 0 after a drain, 1 when the store cannot be opened now, 78 when role or configuration is refused.
+            """)
+
+    @Option(help: "WebSocket address of the core, e.g. ws://127.0.0.1:49134.")
+    var engine: String?
+
+    @Option(help: "Name of the configuration entry to serve.")
+    var name: String?
+
+    @Option(help: "What to be: 'state', for an iii-state entry. Default: III_BUILTIN_ROLE, else state.")
+    var role: String?
+
+    func run() throws {
+        TelemetryLog.bootstrapFromEnvironment()
+        let role = role ?? getenv("III_BUILTIN_ROLE").map { String(cString: $0) } ?? StateWorker.role
+        let hasName = name != nil || getenv("III_ENTRY_NAME") != nil
+        switch role {
+        case StateWorker.role:
+            throw ExitCode(CoreWorkerProcess.run(StateWorker.self, engineURL: engine, name: hasName ? name : StateWorker.entryName))
+        default:
+            Logger(label: "iii-stream").error(.configurationInvalid, "unknown role '\(role)': iii-stream can be '\(StateWorker.role)'")
+            throw ExitCode(CoreWorkerProcess.configurationExitCode)
+        }
+    }
+}
