@@ -58,7 +58,7 @@ def test_a_line_of_a_shell_block_does_what_it_says(fleet, page, line):
     command = line.replace(".build/release/", f"{BIN}/")
     # The documents speak of the usual port.
     command = re.sub(r"\biii-core trigger\b", f"iii-core trigger --port {fleet.port}", command)
-    command = re.sub(r"\biii-core (ps|status|logs|reload|restart|stop|start|reset|store|config)\b(.*)", rf"iii-core \1\2 -c {fleet.config}", command)
+    command = re.sub(r"\biii-core (ps|status|logs|reload|restart|stop|start|reset|store|config|metrics)\b(.*)", rf"iii-core \1\2 -c {fleet.config}", command)
     command = command.replace("127.0.0.1:3111", f"127.0.0.1:{fleet.http_port}")
     done = subprocess.run(["bash", "-c", command], cwd=fleet.directory, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, f"{page}: {line}\n{done.stdout}{done.stderr}"

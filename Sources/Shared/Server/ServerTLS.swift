@@ -17,6 +17,8 @@ package final class ServerTLS {
     package private(set) var endpoint: TLSEndpoint?
     private let eventLoop: any EventLoop
     private let logger: Logger
+    /// Of endpoints that are no longer in force.
+    private var past = TLSCounters()
     private var looks: RepeatedTask?
     /// Seen at the last look, different from those in force.
     private var candidate: TLSFileStamps?
@@ -38,6 +40,7 @@ package final class ServerTLS {
         guard let context else {
             looks?.cancel()
             looks = nil
+            past = counters
             endpoint = nil
             return
         }
@@ -53,6 +56,9 @@ package final class ServerTLS {
             looks = eventLoop.scheduleRepeatedTask(initialDelay: Self.lookInterval, delay: Self.lookInterval) { _ in bound.value.look() }
         }
     }
+
+    /// Since the listener began, also while TLS was off.
+    package var counters: TLSCounters { endpoint.map { past + $0.counters } ?? past }
 
     /// Ends the looking; connections keep what they have.
     package func stop() {

@@ -153,6 +153,7 @@ package final class WebSocketServer: @unchecked Sendable {
     package var eventLoop: any EventLoop { server.eventLoop }
     package var localAddress: SocketAddress? { server.localAddress }
     package var counters: ServerCounters { server.counters }
+    package var reading: ServerMetrics.Reading { server.reading }
     package var connectionCount: Int { server.connectionCount }
     package var handshakeCount: Int { server.handshakeCount }
 

@@ -48,6 +48,20 @@ package struct TLSCounters: Equatable, Sendable {
     package private(set) var connectionsFailed = 0
     package private(set) var truncated = 0
 
+    package init() {}
+
+    package static func + (left: TLSCounters, right: TLSCounters) -> TLSCounters {
+        var sum = left
+        sum.established += right.established
+        sum.resumed += right.resumed
+        sum.handshakesFailed += right.handshakesFailed
+        sum.handshakesTimedOut += right.handshakesTimedOut
+        sum.plaintextRefused += right.plaintextRefused
+        sum.connectionsFailed += right.connectionsFailed
+        sum.truncated += right.truncated
+        return sum
+    }
+
     mutating func count(_ event: TLSEvent) {
         switch event {
         case .established(_, let isResumed):

@@ -11,7 +11,7 @@ package final class TLSServerContext: @unchecked Sendable {
     package let stamps: TLSFileStamps
     /// Worth a WARN line; e.g. that the certificate has expired.
     package let warnings: [String]
-    /// Whole days until the certificate expires; negative after that.
+    /// Whole days until the certificate expires, as of the loading; negative after that.
     package let remainingDays: Int
     let pointer: OpaquePointer
 
@@ -37,6 +37,9 @@ package final class TLSServerContext: @unchecked Sendable {
         remainingDays = validity.days
         warnings = validity.warning.map { ["tls.cert_file '\(settings.certificateFile)': \($0)"] } ?? []
     }
+
+    /// The same by now.
+    package var daysLeft: Int { Self.validity(of: pointer).days }
 
     deinit { SSL_CTX_free(pointer) }
 

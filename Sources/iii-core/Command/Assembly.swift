@@ -1,3 +1,4 @@
+import Dispatch
 import Glibc
 import IIIConfiguration
 import IIICrypto
@@ -103,7 +104,13 @@ final class Assembly: @unchecked Sendable {
                 engine.reconfigure(.init(name: name, generation: process?.generation), config) { completion(LiveChange($0)) }
             },
             describe: { child, completion in engine.describe(.init(child), completion: completion) },
-            workerManagersChanged: { listeners.apply($0) }, engineAddress: { listeners.engineAddress })
+            workerManagersChanged: { listeners.apply($0) }, engineAddress: { listeners.engineAddress },
+            metrics: { fleet, completion in
+                engine.readMetrics { reading in
+                    // Decoding what all workers have sent takes a while.
+                    DispatchQueue.global(qos: .utility).async { completion(reading.scrape(with: fleet)) }
+                }
+            })
     }
 
     private func supervisorOptions(_ listeners: WorkerListeners, _ activation: SocketActivation) -> SupervisorOptions {

@@ -12,7 +12,8 @@ struct IIICore: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "iii-core", abstract: "A backend runtime of workers, functions and triggers.",
         subcommands: [
-            Up.self, PS.self, Status.self, Restart.self, Stop.self, Start.self, Reset.self, Logs.self, Reload.self, Config.self,
+            Up.self, PS.self, Status.self, Restart.self, Stop.self, Start.self, Reset.self, Logs.self, Metrics.self, Reload.self,
+            Config.self,
             Trigger.self, StoreCommand.self,
             Version.self,
         ],

@@ -81,6 +81,18 @@ struct Logs: ParsableCommand {
     }
 }
 
+struct Metrics: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Prints the metrics of core, built-ins and workers as Prometheus reads them.")
+    @OptionGroup var engine: RunningEngine
+    @Flag(help: "JSON instead.") var json = false
+    @Flag(name: .customLong("openmetrics"), help: "OpenMetrics instead.") var openMetrics = false
+    func validate() throws {
+        if json && openMetrics { throw ValidationError("give --json or --openmetrics, not both") }
+    }
+    func run() throws { throw ExitCode(try engine.commands().metrics(json ? .json : openMetrics ? .openmetrics : .prometheus)) }
+}
+
 struct Reload: ParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Applies the configuration file; an invalid one changes nothing.")
     @OptionGroup var engine: RunningEngine

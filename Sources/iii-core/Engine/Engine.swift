@@ -71,6 +71,9 @@ package final class Engine: @unchecked Sendable {
     package var entryConfigurations: [String: JSONValue] = [:]
     /// Share of the traces begun by the engine and its built-ins that are recorded, as `iii-observability` has asked; nil: none.
     var traceRatio: Double?
+    private(set) lazy var metrics = EngineMetrics(version: version)
+    var functionStatistics = FunctionStatisticsTable()
+    var isCountingFunctions = true
     /// What the trace contexts of calls under way occupy.
     var traceContextBytes = 0
     /// Answers of providers that `engine::register_trigger` waits for, by trigger id.
@@ -80,7 +83,7 @@ package final class Engine: @unchecked Sendable {
     private var isDraining = false
     var listeners: [WebSocketServer] = []
     /// What listeners did that are closed.
-    var closedListeners = ServerCounters()
+    var closedListeners = ServerMetrics.Reading()
     private(set) lazy var housekeeping = Housekeeping(engine: self)
     private var generator = SystemRandomNumberGenerator()
     private var invocationPrefix: UInt64
@@ -138,6 +141,7 @@ package final class Engine: @unchecked Sendable {
     /// The expanded configuration of an entry was set, changed, or (nil) removed. On the loop, or before anything listens.
     package func configurationChanged(_ name: String, _ config: JSONValue?) {
         entryConfigurations[name] = config
+        if name == TelemetryRelay.consumer { observabilityConfigured() }
         httpFunctionsConfigured(name, config != nil)
         if config == nil {
             held.forget(builtin: name)
@@ -178,6 +182,7 @@ package final class Engine: @unchecked Sendable {
         connections[ObjectIdentifier(connection)] = connection
         if connection.isTelemetryConsumer { telemetry.consumerConnected(connection) }
         registry.insert(worker)
+        counters.workersConnected += 1
         connection.sendText(Array(#"{"type":"workerregistered","worker_id":"\#(worker.id.text)"}"#.utf8))
         logger.debug("worker connected", metadata: ["worker": .string(worker.id.text), "builtin": .string(worker.builtinName ?? "")])
         if !worker.isPrivileged { announcements.workerEvent("worker_connected", worker.id) }
@@ -186,12 +191,14 @@ package final class Engine: @unchecked Sendable {
     func workerDisconnected(_ connection: WorkerConnection) {
         let worker = connection.worker
         connections[ObjectIdentifier(connection)] = nil
+        telemetry.connectionClosed(connection)
         if connection.isTelemetryConsumer { telemetry.consumerLost(connection) }
         resumeFeeders(of: connection)
         explainEnd(of: connection)
         // First of all, so that a lost provider's unanswered offers are not taken for refusals.
         httpFunctionsLost(worker)
         guard let departure = registry.remove(worker) else { return }
+        counters.workersLeft += 1
         if let name = worker.builtinName { held.expect(departure.lostFunctions.map(\.id), of: name) }
         for pending in departure.stopped { stop(pending) }
         perform(departure.triggerEffects)

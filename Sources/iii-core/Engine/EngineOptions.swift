@@ -48,6 +48,7 @@ package struct EngineOptions: Sendable {
     package var channelBufferBytes: Int
     package var channelsBufferBytes: Int
     package var telemetryBufferBytes: Int
+    package var metricsBufferBytes: Int
     package var invocationPolicy: InvocationPolicy
 
     /// All defaults.
@@ -85,6 +86,7 @@ package struct EngineOptions: Sendable {
         channelBufferBytes = values[Key.channelBuffer]
         channelsBufferBytes = values[Key.channelsBuffer]
         telemetryBufferBytes = values[Key.telemetryBuffer]
+        metricsBufferBytes = values[Key.metricsBuffer]
         invocationPolicy = values[Key.invocationPolicy]
     }
 }
@@ -97,6 +99,9 @@ package struct EngineCounters: Sendable {
     package var messagesDropped = 0
     package var invocations = 0
     package var invocationsFailed = 0
+    package var invocationsDeferred = 0
+    package var workersConnected = 0
+    package var workersLeft = 0
     package var resultsUnmatched = 0
     package var enqueued = 0
     package var inFlightLimitReached = 0
@@ -120,7 +125,16 @@ package struct EngineCounters: Sendable {
     package var channelMessages = 0
     package var channelWritersPaused = 0
     package var telemetryRelayed = 0
-    package var telemetryDropped = 0
+    /// Nobody is configured to take it.
+    package var telemetryUnwanted = 0
+    package var telemetryMalformed = 0
+    /// The oldest of what waited for its consumer.
+    package var telemetryOverflowed = 0
+    /// Its consumer took it too slowly, or left with it.
+    package var telemetryOutrun = 0
+    /// `metrics_buffer_bytes` had no room; relayed all the same.
+    package var metricFramesRefused = 0
+    package var telemetryDropped: Int { telemetryUnwanted + telemetryMalformed + telemetryOverflowed + telemetryOutrun }
 
     package init() {}
 
@@ -142,7 +156,9 @@ package struct EngineCounters: Sendable {
             "channels_expired": JSONValue(channelsExpired), "channel_limit_reached": JSONValue(channelLimitReached),
             "channel_messages": JSONValue(channelMessages), "channel_writers_paused": JSONValue(channelWritersPaused),
             "telemetry_relayed": JSONValue(telemetryRelayed),
-            "telemetry_dropped": JSONValue(telemetryDropped),
+            "telemetry_dropped": JSONValue(telemetryDropped), "metric_frames_refused": JSONValue(metricFramesRefused),
+            "invocations_deferred": JSONValue(invocationsDeferred), "workers_connected": JSONValue(workersConnected),
+            "workers_left": JSONValue(workersLeft),
         ]
     }
 }

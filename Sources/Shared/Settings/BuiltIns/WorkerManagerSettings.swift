@@ -101,6 +101,9 @@ package enum WorkerManagerSettings {
         "Bytes that wait in all channels together; above that writers whose channel holds over 64 KiB are not read.")
     package static let telemetryBuffer = Setting(
         "telemetry_buffer_bytes", .bytes, default: 4_194_304, "Telemetry kept while `iii-observability` is away; the oldest is dropped.")
+    package static let metricsBuffer = Setting(
+        "metrics_buffer_bytes", .bytes, default: 16_777_216,
+        "Newest metrics of all workers, kept for `iii-core metrics`; what finds no room is not shown there.")
     package static let invocationPolicy = Setting<InvocationPolicy>(
         "invocation_policy", .choice, default: "latest",
         "Which replica gets a call. A function overrides it by `metadata: {\"invocation_policy\": …}`.")
@@ -149,6 +152,7 @@ package enum WorkerManagerSettings {
         channelBuffer
         channelsBuffer
         telemetryBuffer
+        metricsBuffer
         invocationPolicy
         RefusedSetting("listeners", "write one `iii-worker-manager` entry for each listener, with its `host`, `port` and rules")
     }

@@ -3,18 +3,19 @@ import IIIProtocol
 extension MetricFamily {
     /// The metrics of a decoded OTLP/JSON export request; what is malformed, NaN or marked as not recorded is left out.
     ///
-    /// `labels` are added to every series, those of the document winning. 64-bit integers are read as text and as numbers.
-    package static func families(otlp document: JSONValue, adding labels: [Label] = []) -> [MetricFamily] {
+    /// `labels` say where it comes from: they replace what the document has under these names, or, with `filling`, only stand in where it
+    /// has none. 64-bit integers are read as text and as numbers.
+    package static func families(otlp document: JSONValue, adding labels: [Label] = [], filling: Bool = false) -> [MetricFamily] {
         var families: [MetricFamily] = []
         for resource in document["resourceMetrics"]?.array ?? [] {
             for scope in resource["scopeMetrics"]?.array ?? [] {
-                families += (scope["metrics"]?.array ?? []).compactMap { MetricFamily(otlp: $0, adding: labels) }
+                families += (scope["metrics"]?.array ?? []).compactMap { MetricFamily(otlp: $0, adding: labels, filling) }
             }
         }
         return families
     }
 
-    private init?(otlp metric: JSONValue, adding labels: [Label]) {
+    private init?(otlp metric: JSONValue, adding labels: [Label], _ filling: Bool) {
         guard let name = metric["name"]?.string else { return nil }
         let kind: Kind
         let data: JSONValue
@@ -30,7 +31,7 @@ extension MetricFamily {
         } else {
             return nil
         }
-        let points = (data["dataPoints"]?.array ?? []).compactMap { Point(otlp: $0, kind, adding: labels) }
+        let points = (data["dataPoints"]?.array ?? []).compactMap { Point(otlp: $0, kind, adding: labels, filling) }
         guard !points.isEmpty else { return nil }
         self.init(
             name: name, description: metric["description"]?.string ?? "", unit: metric["unit"]?.string ?? "", kind: kind, points: points)
@@ -38,12 +39,18 @@ extension MetricFamily {
 }
 
 extension MetricFamily.Point {
-    fileprivate init?(otlp point: JSONValue, _ kind: MetricFamily.Kind, adding extra: [MetricFamily.Label]) {
+    fileprivate init?(otlp point: JSONValue, _ kind: MetricFamily.Kind, adding extra: [MetricFamily.Label], _ filling: Bool) {
         guard (point["flags"]?.integer ?? 0) & 1 == 0 else { return nil }
         var labels = Dictionary(extra.map { ($0.name, $0.value) }) { first, _ in first }
         for attribute in point["attributes"]?.array ?? [] {
             guard let key = attribute["key"]?.string, let value = attribute["value"] else { continue }
-            labels[key] = Self.text(value)
+            // `worker.id` and `worker_id` are one label to Prometheus.
+            let identifier = PrometheusText.identifier(key, allowsColon: false)
+            if extra.contains(where: { $0.name == identifier }) {
+                if filling { labels[identifier] = Self.text(value) }
+            } else {
+                labels[key] = Self.text(value)
+            }
         }
         let value: MetricFamily.Value
         if kind == .histogram {

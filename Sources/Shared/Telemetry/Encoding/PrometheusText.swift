@@ -15,35 +15,40 @@ package struct PrometheusText {
         }
     }
 
-    /// Families of one name from several sources are written as one; of two with one name and different kinds the first stays.
+    /// The families of one source; see `MetricScrape` for several.
     package static func text(_ families: [MetricFamily], _ format: Format = .prometheus) -> String {
-        var merged: [String: MetricFamily] = [:]
-        for family in families {
-            let name = Self.name(of: family)
-            guard let known = merged[name] else {
-                merged[name] = family
-                continue
-            }
-            if known.kind == family.kind { merged[name]?.points += family.points }
-        }
-        var output = ""
-        for (name, family) in merged.sorted(by: { $0.key < $1.key }) { write(family, name, format, to: &output) }
-        if format == .openMetrics { output += "# EOF\n" }
-        return output
+        var scrape = MetricScrape()
+        scrape.add(families, from: .engine)
+        return scrape.pieces(format).joined()
     }
 
     /// The name without the `_total` of counters: letters, digits, `_` and `:`; the unit at its end.
-    private static func name(of family: MetricFamily) -> String {
+    static func name(of family: MetricFamily) -> String {
         var name = identifier(family.name, allowsColon: true)
-        let units = ["s": "seconds", "ms": "milliseconds", "By": "bytes", "1": "", "%": "percent"]
-        if let unit = units[family.unit], !unit.isEmpty, !name.hasSuffix("_\(unit)"), !name.hasSuffix("_\(unit)_total") {
+        if let unit = units[family.unit], !(unit == "milliseconds" && name.hasSuffix("_ms")), !name.hasSuffix("_\(unit)"),
+            !name.hasSuffix("_\(unit)_total")
+        {
             name = name.hasSuffix("_total") ? "\(name.dropLast(6))_\(unit)" : "\(name)_\(unit)"
         }
         if family.kind == .counter, name.hasSuffix("_total") { name.removeLast(6) }
         return name
     }
 
-    private static func identifier(_ text: String, allowsColon: Bool) -> String {
+    /// UCUM, and how SDKs spell it out.
+    private static let units = [
+        "s": "seconds", "seconds": "seconds", "ms": "milliseconds", "By": "bytes", "bytes": "bytes", "%": "percent",
+    ]
+
+    /// The names that samples of a family have, in both formats together.
+    static func sampleNames(of family: MetricFamily, _ name: String) -> [String] {
+        switch family.kind {
+        case .counter: [name, "\(name)_total"]
+        case .sum, .gauge: [name]
+        case .histogram: [name, "\(name)_bucket", "\(name)_sum", "\(name)_count"]
+        }
+    }
+
+    static func identifier(_ text: String, allowsColon: Bool) -> String {
         var name = ""
         for scalar in text.unicodeScalars {
             switch scalar {
@@ -58,7 +63,7 @@ package struct PrometheusText {
         return name.isEmpty ? "_" : name
     }
 
-    private static func write(_ family: MetricFamily, _ name: String, _ format: Format, to output: inout String) {
+    static func write(_ family: MetricFamily, _ name: String, _ format: Format, to output: inout String) {
         let kind =
             switch family.kind {
             case .counter: "counter"

@@ -16,6 +16,11 @@ public final class CounterInstrument: Sendable {
     }
 }
 
+extension CounterInstrument {
+    /// Takes over a total that is counted elsewhere; one that is smaller than before is ignored.
+    package func advance(to total: Int) { add(Int64(total) - value) }
+}
+
 /// Says how something stands.
 public final class GaugeInstrument: Sendable {
     private let bits = Atomic<UInt64>(0)

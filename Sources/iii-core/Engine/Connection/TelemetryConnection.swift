@@ -18,12 +18,13 @@ package final class TelemetryConnection: WebSocketConnection {
 
     override package func connectionClosed() {
         engine.telemetryConnections[ObjectIdentifier(self)] = nil
+        engine.telemetry.connectionClosed(self)
     }
 
     override package func queuedBytesShrank() { health.progressed(.now()) }
 
     override package func messageReceived(_ bytes: UnsafeRawBufferPointer, isText: Bool) {
-        if !isText, TelemetryRelay.isTelemetry(bytes) { engine.telemetry.received(bytes) }
+        if !isText, TelemetryRelay.isTelemetry(bytes) { engine.telemetry.received(bytes, from: self) }
     }
 
     func judge(_ now: NIODeadline, _ limits: PeerHealth.Limits) -> PeerHealth.Verdict {

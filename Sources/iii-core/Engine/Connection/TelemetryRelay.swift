@@ -19,7 +19,9 @@ final class TelemetryRelay {
     /// Open connections of the consumer, the newest last, and where in its stream each frame ends that it has not taken yet.
     private var consumers: [(connection: WorkerConnection, unsent: CircularBuffer<Int>)] = []
     private var waiting = CircularBuffer<[UInt8]>()
-    private var waitingBytes = 0
+    private(set) var waitingBytes = 0
+    /// For `iii-core metrics`.
+    private(set) var frames = MetricFrames()
     private var gauges: [UUIDBits: (values: [String: JSONValue], at: NIODeadline, milliseconds: Int64)] = [:]
 
     init(engine: Engine) { self.engine = engine }
@@ -33,29 +35,37 @@ final class TelemetryRelay {
         }
     }
 
-    func received(_ bytes: UnsafeRawBufferPointer) {
+    func received(_ bytes: UnsafeRawBufferPointer, from connection: WebSocketConnection) {
         let body = UnsafeRawBufferPointer(rebasing: bytes[4...])
         guard JSONText.isValid(body) else {
-            engine.counters.telemetryDropped += 1
+            engine.counters.telemetryMalformed += 1
             engine.logger.debug("telemetry frame dropped: its body is not JSON")
             return
         }
         // Decoded for its gauges, which takes a while: no worker's fit more.
-        if bytes[0] == UInt8(ascii: "M"), body.count <= engine.options.maximumRegistrationBytes { tap(body) }
+        if bytes[0] == UInt8(ascii: "M") {
+            if body.count <= engine.options.maximumRegistrationBytes { tap(body) }
+            if !frames.keep(body, of: ObjectIdentifier(connection), maximumBytes: engine.options.metricsBufferBytes) {
+                engine.counters.metricFramesRefused += 1
+            }
+        }
         if let index = consumers.lastIndex(where: { $0.connection.phase == .open }) {
             relay(bytes, to: index)
         } else if engine.entryConfigurations[Self.consumer] != nil {
             keep(Array(bytes))
         } else {
-            engine.counters.telemetryDropped += 1
+            engine.counters.telemetryUnwanted += 1
         }
     }
+
+    /// The metrics of whoever is gone are shown no more.
+    func connectionClosed(_ connection: WebSocketConnection) { frames.forget(ObjectIdentifier(connection)) }
 
     func consumerConnected(_ connection: WorkerConnection) { consumers.append((connection, [])) }
 
     func consumerLost(_ connection: WorkerConnection) {
         guard let index = consumers.firstIndex(where: { $0.connection === connection }) else { return }
-        engine.counters.telemetryDropped += consumers.remove(at: index).unsent.count
+        engine.counters.telemetryOutrun += consumers.remove(at: index).unsent.count
     }
 
     /// It has taken bytes.
@@ -70,7 +80,7 @@ final class TelemetryRelay {
     private func relay(_ frame: UnsafeRawBufferPointer, to index: Int) {
         let connection = consumers[index].connection
         guard connection.queuedBytes == 0 || connection.queuedBytes + frame.count <= engine.options.outboundHighWater else {
-            engine.counters.telemetryDropped += 1
+            engine.counters.telemetryOutrun += 1
             return
         }
         connection.sendBinary(frame)
@@ -82,7 +92,7 @@ final class TelemetryRelay {
         waitingBytes += frame.count
         while waitingBytes > engine.options.telemetryBufferBytes, !waiting.isEmpty {
             waitingBytes -= waiting.removeFirst().count
-            engine.counters.telemetryDropped += 1
+            engine.counters.telemetryOverflowed += 1
         }
     }
 

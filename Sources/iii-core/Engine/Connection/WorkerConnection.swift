@@ -73,7 +73,7 @@ package final class WorkerConnection: WebSocketConnection {
     override package func messageReceived(_ bytes: UnsafeRawBufferPointer, isText: Bool) {
         engine.counters.messagesReceived &+= 1
         if !isText, TelemetryRelay.isTelemetry(bytes) {
-            engine.telemetry.received(bytes)
+            engine.telemetry.received(bytes, from: self)
             return
         }
         guard let envelope = Envelope.scan(bytes) else {

@@ -69,7 +69,8 @@ extension Engine {
     package func close(_ listener: WebSocketServer) -> EventLoopFuture<Void> {
         eventLoop.flatSubmit { [self] in
             listeners.removeAll { $0 === listener }
-            closedListeners = closedListeners + listener.counters
+            closedListeners.counters = closedListeners.counters + listener.counters
+            closedListeners.tls = closedListeners.tls + listener.reading.tls
             return listener.close()
         }
     }
@@ -110,7 +111,7 @@ extension Engine {
 
     /// What all listeners have done, and hold now.
     var listenerMetrics: [String: JSONValue] {
-        var members = listeners.reduce(closedListeners) { $0 + $1.counters }.json
+        var members = listeners.reduce(closedListeners.counters) { $0 + $1.counters }.json
         members["sockets_open"] = JSONValue(listeners.reduce(0) { $0 + $1.connectionCount })
         members["handshakes_open"] = JSONValue(listeners.reduce(0) { $0 + $1.handshakeCount })
         return members

@@ -46,6 +46,8 @@ package final class FunctionRecord {
     /// Served by a built-in for the core alone: drains and reconfigurations are nobody else's business, not even another built-in's.
     private let isForCoreOnly: Bool
     private var turn = 0
+    /// What has become of its calls; nil until the first has ended.
+    var statistics: FunctionStatistics?
 
     fileprivate init(key: FunctionKey, builtin: BuiltinFunction? = nil) {
         self.key = key
@@ -125,6 +127,9 @@ package struct FunctionTable {
     package func lookup(_ key: FunctionKey) -> FunctionRecord? {
         key.namespace == FunctionKey.defaultNamespace ? defaults[key.id] : namespaces[key.namespace]?[key.id]
     }
+
+    /// How many records there are.
+    package var count: Int { namespaces.values.reduce(defaults.count) { $0 + $1.count } }
 
     /// Every record, in no order.
     package var all: [FunctionRecord] { defaults.values + namespaces.values.flatMap(\.values) }

@@ -77,7 +77,7 @@ extension Engine {
         if let builtin = record.builtin {
             guard connection.phase == .open || !builtin.isQuery else { return }
             let start = NIODeadline.now()
-            callBuiltin(builtin, record, caller, isSynchronous ? callerID : nil, bytes, envelope)
+            callBuiltin(builtin, record, caller, isSynchronous ? callerID : nil, bytes, envelope, at: start)
             return connection.spend(nanoseconds: (NIODeadline.now() - start).nanoseconds)
         }
         guard let callee = record.selectCallee(default: options.invocationPolicy), let target = callee.connection else {
@@ -117,6 +117,7 @@ extension Engine {
         callee.invocations[calleeID] = PendingInvocation(
             destination: destination, function: record, traceContext: keptTraceContext(bytes, envelope), startedAt: connection.lastInbound)
         caller.callsInFlight &+= 1
+        if !callee.isPrivileged { counters.invocationsDeferred &+= 1 }
 
         let data = envelope.data.isPresent ? envelope.data.of(bytes) : Self.null
         target.sendText(expectedLength: bytes.count &+ 160) { buffer in
@@ -176,13 +177,16 @@ extension Engine {
             return
         }
         if envelope.error.isPresent {
-            guard Self.isErrorBody(envelope.error.of(bytes)) else {
+            guard let error = Self.errorBody(envelope.error.of(bytes)) else {
                 let id = pending.function.key.id
                 connection.dropped("field 'error' is not {\"code\":…,\"message\":…}", type: .invocationResult, function: id)
                 let text = "Function \(id) answered with a malformed error: \(Self.malformedError(envelope.error.of(bytes)))"
                 return fail(pending, InvocationError(.invalidMessage, text))
             }
             counters.invocationsFailed &+= 1
+            failed(pending.function, error.code, since: pending.startedAt, now: connection.lastInbound)
+        } else {
+            succeeded(pending.function, since: pending.startedAt, now: connection.lastInbound)
         }
         traceContextBytes &-= pending.traceContext.count
         switch pending.destination {
@@ -219,8 +223,8 @@ extension Engine {
         }
     }
 
-    private static func isErrorBody(_ bytes: UnsafeRawBufferPointer) -> Bool {
-        (try? JSONValue(parsing: bytes)).flatMap(InvocationError.init(json:)) != nil
+    private static func errorBody(_ bytes: UnsafeRawBufferPointer) -> InvocationError? {
+        (try? JSONValue(parsing: bytes)).flatMap(InvocationError.init(json:))
     }
 
     private static func writeResultHead(to buffer: inout ByteBuffer, _ id: UUIDBits, _ function: [UInt8]) {
@@ -263,6 +267,7 @@ extension Engine {
     /// Ends a call, taken out of its callee's table, with an error of the core's own.
     func fail(_ pending: PendingInvocation, _ error: InvocationError) {
         counters.invocationsFailed &+= 1
+        failed(pending.function, error.code, since: pending.startedAt, now: .now())
         traceContextBytes &-= pending.traceContext.count
         switch pending.destination {
         case .caller(let caller, let id):
@@ -330,7 +335,7 @@ extension Engine {
 
     private func callBuiltin(
         _ builtin: BuiltinFunction, _ record: FunctionRecord, _ caller: Worker, _ callerID: UUIDBits?, _ bytes: UnsafeRawBufferPointer,
-        _ envelope: Envelope
+        _ envelope: Envelope, at start: NIODeadline
     ) {
         let context = traceContext(bytes, envelope)
         if Int(envelope.data.length) > options.maximumRegistrationBytes, !caller.isPrivileged {
@@ -365,6 +370,10 @@ extension Engine {
         builtin.handler(
             BuiltinCall(caller: caller, input: input.isNull ? [:] : input, text: text) { [self] outcome in
                 caller.engineCalls -= 1
+                switch outcome {
+                case .success: succeeded(record, since: start, now: .now())
+                case .failure(let error): failed(record, error.code, since: start, now: .now())
+                }
                 guard let callerID else { return }
                 switch outcome {
                 case .success(let result): sendResult(to: caller, callerID, function: record.literal, result, traceContext: context)

@@ -75,6 +75,17 @@ package struct ControlCommands: Sendable {
         }
     }
 
+    /// The metrics of core, built-ins and workers.
+    package func metrics(_ format: MetricsFormat) -> Int32 {
+        guarded { () throws(FleetError) in
+            _ = try client.call(.metrics(format)) { line in
+                // Whole lines come; `output` ends them with one more.
+                if let text = line["text"]?.string { output(String(text.dropLast())) }
+            }
+            return 0
+        }
+    }
+
     private func show(_ result: JSONValue, _ json: Bool) -> Int32 {
         let isReady = result["ready"]?.bool ?? false
         let children = (result["children"]?.array ?? []).compactMap(ChildStatus.init)

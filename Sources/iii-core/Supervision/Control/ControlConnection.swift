@@ -9,6 +9,8 @@ package final class ControlConnection {
     private var input: [UInt8] = []
     private var output: [UInt8] = []
     private var isOpen = true
+    /// Lines of an answer that go out as the client takes them.
+    private var streamed: ArraySlice<JSONValue> = []
     var onRequest: (([UInt8], ControlConnection) -> Void)?
     var onEnd: ((ControlConnection) -> Void)?
     /// Called once when the client is gone; a log follower unsubscribes here.
@@ -24,15 +26,24 @@ package final class ControlConnection {
     }
 
     /// The last line of an answer: `{"done":true,"ok":true,"result":…}` or `{"done":true,"ok":false,"error":{…}}`.
-    package func finish(_ result: Result<JSONValue, FleetError>) {
+    package func finish(_ result: Result<JSONValue, FleetError>) { send(Self.end(result)) }
+
+    private static func end(_ result: Result<JSONValue, FleetError>) -> JSONValue {
         switch result {
-        case .success(let value): send(["done": true, "ok": true, "result": value])
+        case .success(let value): ["done": true, "ok": true, "result": value]
         case .failure(let error):
-            send([
+            [
                 "done": true, "ok": false,
                 "error": ["code": .string(error.code), "message": .string(error.message), "exit_code": .integer(Int64(error.exitCode))],
-            ])
+            ]
         }
+    }
+
+    /// Sends a long answer as fast as the client takes it, then its end. One at a time.
+    package func stream(_ lines: [JSONValue]) {
+        guard streamed.isEmpty else { return finish(.failure(.invalid("an answer is still being sent"))) }
+        streamed = lines[...] + [Self.end(.success(.null))]
+        flush()
     }
 
     package func send(_ value: JSONValue) {
@@ -75,6 +86,10 @@ package final class ControlConnection {
     private func flush() {
         guard isOpen else { return }
         flushOnce()
+        while output.isEmpty, let line = streamed.popFirst() {
+            output += line.bytes + [UInt8(ascii: "\n")]
+            flushOnce()
+        }
         loop.modify(tag, output.isEmpty ? .read : .both)
     }
 

@@ -13,6 +13,8 @@ package enum FleetRequest: Sendable, Equatable {
     case logs(names: [String], count: Int, since: Int64?, follow: Bool)
     case reload
     case shutdown
+    /// Over the control socket only.
+    case metrics(MetricsFormat)
 
     /// From `{"command": "restart", "name": "iii-http"}` and the like. The error says what is missing.
     package init(json: JSONValue) throws(FleetError) {
@@ -38,8 +40,14 @@ package enum FleetRequest: Sendable, Equatable {
                 names: names, count: min(max(0, count), 100_000), since: json["since"]?.integer, follow: json["follow"]?.bool ?? false)
         case "reload": self = .reload
         case "shutdown": self = .shutdown
+        case "metrics":
+            guard let format = MetricsFormat(rawValue: json["format"]?.string ?? MetricsFormat.prometheus.rawValue) else {
+                throw .invalid("`metrics` has the formats \(MetricsFormat.allCases.map(\.rawValue).joined(separator: ", "))")
+            }
+            self = .metrics(format)
         default:
-            throw .invalid("unknown command `\(command)`; there are ps, status, restart, stop, start, reset, logs, reload, shutdown")
+            throw .invalid(
+                "unknown command `\(command)`; there are ps, status, restart, stop, start, reset, logs, metrics, reload, shutdown")
         }
     }
 
@@ -58,6 +66,7 @@ package enum FleetRequest: Sendable, Equatable {
             ]
         case .reload: ["command": "reload"]
         case .shutdown: ["command": "shutdown"]
+        case .metrics(let format): ["command": "metrics", "format": .string(format.rawValue)]
         }
     }
 }

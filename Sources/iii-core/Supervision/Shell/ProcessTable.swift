@@ -50,10 +50,16 @@ package struct ProcessTable {
         package var residentBytes: Int64
     }
 
+    /// Of this process alone.
+    package func own(aliveFor age: Duration) -> Usage? { entries[core].map { Self.usage(of: [$0], aliveFor: age) } }
+
     /// Nil when the child is gone.
     package func usage(of leader: pid_t, spawnID: String, aliveFor age: Duration) -> Usage? {
         guard entries[leader] != nil else { return nil }
-        let members = members(of: leader, marked: { $0 == spawnID })
+        return Self.usage(of: members(of: leader, marked: { $0 == spawnID }), aliveFor: age)
+    }
+
+    private static func usage(of members: [Entry], aliveFor age: Duration) -> Usage {
         let seconds = Double(age.components.seconds) + Double(age.components.attoseconds) / 1e18
         let ticks = Double(members.reduce(0) { $0 + $1.ticks }) / Double(sysconf(Int32(_SC_CLK_TCK)))
         let pages = members.reduce(Int64(0)) { $0 + $1.residentPages }

@@ -17,6 +17,7 @@ package final class Supervisor: Sendable {
         case log(priority: Int, text: String)
         case list(@Sendable ([ChildStatus]) -> Void)
         case perform(FleetRequest, @Sendable (Result<JSONValue, FleetError>) -> Void)
+        case metrics(request: Int, lines: [JSONValue])
     }
 
     package let plan: FleetPlan

@@ -1,5 +1,6 @@
 import IIIConfiguration
 import IIIProtocol
+import IIITelemetry
 
 /// What the supervisor asks of the engine. All closures are called on the supervisor's thread and must not block.
 package struct SupervisorHooks: Sendable {
@@ -27,6 +28,8 @@ package struct SupervisorHooks: Sendable {
     package var engineAddress: @Sendable () -> EngineAddress?
     /// All required children were ready for the first time.
     package var becameReady: @Sendable () -> Void
+    /// Everything the engine knows in numbers, with `fleet`; call the completion once, on any thread but the supervisor's.
+    package var metrics: @Sendable (_ fleet: [MetricFamily], _ completion: @escaping @Sendable (MetricScrape) -> Void) -> Void
 
     package init(
         issueToken: @escaping @Sendable (_ child: ChildGeneration, _ role: String) -> String,
@@ -45,7 +48,13 @@ package struct SupervisorHooks: Sendable {
         },
         workerManagersChanged: @escaping @Sendable (_ entries: [WorkerEntry]) -> String? = { _ in nil },
         engineAddress: @escaping @Sendable () -> EngineAddress? = { nil },
-        becameReady: @escaping @Sendable () -> Void = {}
+        becameReady: @escaping @Sendable () -> Void = {},
+        metrics: @escaping @Sendable (_ fleet: [MetricFamily], _ completion: @escaping @Sendable (MetricScrape) -> Void) -> Void = {
+            fleet, completion in
+            var scrape = MetricScrape()
+            scrape.add(fleet, from: .engine)
+            completion(scrape)
+        }
     ) {
         self.issueToken = issueToken
         self.revokeToken = revokeToken
@@ -57,6 +66,7 @@ package struct SupervisorHooks: Sendable {
         self.workerManagersChanged = workerManagersChanged
         self.engineAddress = engineAddress
         self.becameReady = becameReady
+        self.metrics = metrics
     }
 }
 

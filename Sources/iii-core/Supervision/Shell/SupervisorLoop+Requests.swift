@@ -23,6 +23,7 @@ extension SupervisorLoop {
         if case .logs(let names, let count, let since, let follow) = request {
             return serveLogs(names.map(EngineConfiguration.canonical), count, since, follow, connection)
         }
+        if case .metrics(let format) = request { return serveMetrics(format, connection) }
         perform(request) { connection.finish($0) }
     }
 
@@ -59,6 +60,7 @@ extension SupervisorLoop {
         case .shutdown:
             reply(.success(["draining": true]))
             shutDown(reason: "shutdown was requested")
+        case .metrics: reply(.failure(.invalid("`metrics` is for the control socket")))
         }
     }
 
@@ -174,6 +176,25 @@ extension SupervisorLoop {
     private func unknown(_ name: String) -> FleetError {
         let hint = EditDistance.nearest(to: name, among: slots.keys).map { " (did you mean '\($0)'?)" } ?? ""
         return .unknown("no child named '\(name)'\(hint); there are: \(fleet.names.joined(separator: ", "))")
+    }
+
+    /// The document is made elsewhere and comes back through the mailbox.
+    private func serveMetrics(_ format: MetricsFormat, _ connection: ControlConnection) {
+        let now = MonotonicClock.now
+        let core = FleetMetrics.Process(
+            entry: "iii-core", isReady: fleet.phase == .running && fleet.isEverythingAsWanted, restarts: 0, uptime: now - options.startedAt,
+            usage: ProcessTable().own(aliveFor: now - options.startedAt))
+        let children = statuses().map { child in
+            FleetMetrics.Process(
+                entry: child.name, isReady: child.isReady, restarts: child.restarts, uptime: child.uptime,
+                usage: child.cpuPercent.map { .init(cpuPercent: $0, residentBytes: child.residentBytes ?? 0) })
+        }
+        metricsRequestCount += 1
+        let (request, mailbox) = (metricsRequestCount, mailbox)
+        metricsRequests[request] = connection
+        hooks.metrics(FleetMetrics.families([core] + children, droppedLogLines: console?.dropped ?? 0)) { scrape in
+            mailbox.post(.metrics(request: request, lines: format.lines(scrape)))
+        }
     }
 
     private func serveLogs(_ names: [String], _ count: Int, _ since: Int64?, _ follow: Bool, _ connection: ControlConnection) {

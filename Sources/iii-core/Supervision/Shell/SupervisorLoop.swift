@@ -27,6 +27,9 @@ final class SupervisorLoop: @unchecked Sendable {
     /// Requests that wait for a child's own words.
     var descriptions: [Int: (JSONValue?) -> Void] = [:]
     var nextDescription = 0
+    /// Who waits for metrics that are being put together, by number.
+    var metricsRequests: [Int: ControlConnection] = [:]
+    var metricsRequestCount = 0
     var configWatch: ConfigWatch?
     var lastReload: (at: String, error: String?)?
     var reloads = ReloadMachine()
@@ -217,6 +220,7 @@ final class SupervisorLoop: @unchecked Sendable {
             case .log(let priority, let text): logs.log(priority: priority, text)
             case .list(let completion): completion(statuses())
             case .perform(let request, let completion): perform(request, completion)
+            case .metrics(let request, let lines): metricsRequests.removeValue(forKey: request)?.stream(lines)
             }
         }
     }
