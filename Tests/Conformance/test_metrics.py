@@ -7,19 +7,25 @@ import socket
 import subprocess
 
 import pytest
+import requests
 from certificates import Authority
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families as prometheus_families
-from processes import run_core
+from processes import run_core, serving
 from test_backpressure import connected
 from wire import BIN, ROOT, Fleet, Wire, fleet, wait_for
+
+
+# The certificate is not what these tests are about.
+unverified = pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
 
 
 @pytest.fixture(scope="module")
 def core(tmp_path_factory):
     """With everything on that has metrics of its own: TLS on the gateway, a Swift worker."""
     certificate, key = Authority(tmp_path_factory.mktemp("ca")).issue("rsa", key="rsa")
-    with fleet(http={"tls": {"cert_file": str(certificate), "key_file": str(key)}}) as it:
+    functions = {"name": "iii-http-functions", "config": {"security": {"require_https": False, "block_private_ips": False}}}
+    with fleet(http={"tls": {"cert_file": str(certificate), "key_file": str(key)}}, workers=[functions]) as it:
         with open(it.directory / "traced.log", "wb") as log:
             worker = subprocess.Popen([BIN / "traced-worker"], env={**os.environ, "III_URL": it.url}, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
@@ -82,11 +88,13 @@ def base(name: str) -> str:
     return re.sub(r"^sdk_", "", re.sub(r"_(bucket|sum|count)$", "", name) if "duration" in name else name)
 
 
+@unverified
 def test_the_page_and_a_running_fleet_name_the_same_metrics(core):
     caller = core.connect()
     wait_for(lambda: "shop::order" in {f["function_id"] for f in caller.call("engine::functions::list")["functions"]}, "the Swift worker")
     caller.call("shop::order", {"items": 1})
     caller.error_of("shop::order", {"items": "three"})
+    requests.get(core.http_url + "/nowhere", verify=False)
     caller.close()
 
     def scraped() -> set[str]:
@@ -128,6 +136,28 @@ def test_calls_are_counted_by_function_and_status(core):
     assert value(found, "iii_invocation_errors_total", function_id="counted::ok", error_code="invocation_stopped") == 1
     assert value(found, "iii_invocations_total", function_id="counted::bad") == 3, "totals stay when the worker leaves"
     caller.close()
+
+
+@unverified
+def test_requests_are_counted_by_route_and_status(core):
+    statuses = iter([200, 200, 404])
+    with serving(core.port, {"counted::http": lambda _: {"status_code": next(statuses)}}, {"/counted/:id": "counted::http"}):
+
+        def get(path: str):
+            return requests.get(core.http_url + path, verify=False)
+
+        wait_for(lambda: get("/counted/warm").status_code != 404, "the route is live")
+        assert [get("/counted/1").status_code, get("/counted/2").status_code, get("/nowhere").status_code] == [200, 404, 404]
+
+    def counted(**labels) -> float:
+        return value(samples(core), "iii_http_requests_total", method="GET", worker_name="iii-http", **labels)
+
+    wait_for(lambda: counted(route="/counted/:id", status="200") == 2, "the requests to be counted", timeout=30, interval=0.5)
+    assert counted(route="/counted/:id", status="404") == 1 and counted(route="none", status="404") >= 1
+    found = samples(core)
+    assert value(found, "iii_http_request_duration_seconds_count", route="/counted/:id") == 3
+    assert value(found, "iii_http_requests_active") == 0
+    assert value(found, "iii_tls_handshakes_total", worker_name="iii-http", result="ok") >= 3
 
 
 def test_the_fleet_is_in_it(core):

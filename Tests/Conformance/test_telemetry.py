@@ -7,6 +7,8 @@ import re
 import subprocess
 
 import pytest
+import requests
+from processes import Service, ok, wait_for_http
 from wire import BIN, BUILTIN_SECRET, ROOT, Fleet, builtin, wait_for
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -33,6 +35,7 @@ class Consumer:
     def __init__(self, core):
         self.wire = builtin(core, "iii-observability")
         self.spans: list[dict] = []
+        self.results: dict[str, dict] = {}
         self.metrics: dict[str, dict] = {}
 
     def read(self, timeout: float) -> None:
@@ -44,6 +47,8 @@ class Consumer:
             message = json.loads(frame)
             if message["type"] == "invokefunction":
                 self.wire.answer(message, {})
+            elif message["type"] == "invocationresult":
+                self.results[message["invocation_id"]] = message
             return
         document = json.loads(frame[4:])
         for resource in document.get("resourceSpans", []):
@@ -52,6 +57,11 @@ class Consumer:
             attributes = {a["key"]: a["value"]["stringValue"] for a in resource["resource"]["attributes"]}
             source = attributes.get("iii.component") or attributes["service.name"]
             self.metrics.setdefault(source, {}).update({m["name"]: m for scope in resource["scopeMetrics"] for m in scope["metrics"]})
+
+    def ask_for(self, ratio: float | None):
+        """Every built-in has been told when this returns."""
+        invocation = self.wire.invoke("core::telemetry::trace", {"ratio": ratio})
+        self.until(lambda: invocation in self.results, "the core's answer")
 
     def until(self, condition, what: str):
         def look():
@@ -163,6 +173,33 @@ def test_observability_says_what_built_ins_record(core, consumer):
         other.answer(told, {})
         consumer.until(lambda: other.call("core::builtin::hello", {"name": "probe"})["trace_ratio"] == ratio, f"{invocation} to hold")
     other.close()
+
+
+def test_a_request_is_a_span_between_client_and_function(core, consumer):
+    consumer.ask_for(0)
+    seen = []
+
+    class Traced(Service):
+        def _answer(self, call):
+            seen.append(call)
+            super()._answer(call)
+
+    worker = Traced(core.port, {"traced::get": ok}, {"/traced/:id": "traced::get"})
+    wait_for_http(core.http_url + "/traced/1")
+    headers = {"traceparent": SAMPLED, "baggage": "tenant=a", "tracestate": "vendor=1"}
+    assert requests.get(core.http_url + "/traced/7?q=1", headers=headers).status_code == 200
+    span = consumer.span("GET /traced/:id")
+    assert span["traceId"] == TRACE and span["parentSpanId"] == CALLER and span["kind"] == 2 and span["status"]["code"] == 1
+    attributes = {a["key"]: next(iter(a["value"].values())) for a in span["attributes"]}
+    assert attributes["http.route"] == "/traced/:id" and attributes["url.path"] == "/traced/7" and attributes["url.query"] == "q=1"
+    assert attributes["http.response.status_code"] == "200"
+    call = seen[-1]
+    assert call["traceparent"] == f"00-{TRACE}-{span['spanId']}-01", "the function's parent is the request"
+    assert call["baggage"] == "tenant=a" and call["tracestate"] == "vendor=1"
+    assert len([s for s in consumer.spans if s["name"] == "GET /traced/:id"]) == 1, "the root decides: ratio 0, and no client's context"
+    consumer.ask_for(None)
+    consumer.until(lambda: requests.get(core.http_url + "/traced/8", headers=headers).ok and seen[-1]["traceparent"] == SAMPLED, "it passes through again")
+    worker.close()
 
 
 def test_the_page_shows_the_example_as_it_is():

@@ -37,7 +37,7 @@ final class FakeLink: FunctionLink {
     var automaticAnswer: ((Call) -> Void)?
 
     func invoke(
-        _ function: FunctionID, namespace: String?, traceparent: String?, baggage: String?, metadata: [UInt8]?,
+        _ function: FunctionID, namespace: String?, trace: TraceContext, metadata: [UInt8]?,
         writeData: (inout ByteBuffer) -> Void, completion: @escaping (CallOutcome) -> Void
     ) -> UUIDBits? {
         var buffer = ByteBuffer()
@@ -45,7 +45,7 @@ final class FakeLink: FunctionLink {
         let raw = String(buffer: buffer)
         let call = Call(
             function: function.text, namespace: namespace, payload: try? JSONValue(parsing: raw), rawPayload: raw, metadata: metadata,
-            traceparent: traceparent, completion: completion)
+            traceparent: trace.traceparent, completion: completion)
         if let automaticAnswer {
             automaticAnswer(call)
             return nil

@@ -62,7 +62,7 @@ public final class HTTPGateway: CoreWorker {
         self.context = context
         core = GatewayCore(
             configuration: configuration.values, link: context.link, eventLoop: context.eventLoop, channelKey: context.channelKey,
-            logger: context.logger, writeLine: StandardOutput.writeLine)
+            logger: context.logger, telemetry: context.telemetry, writeLine: StandardOutput.writeLine)
         publisher = OpenAPIPublisher(core: core, workerName: context.name)
         for warning in configuration.values.warnings { context.logger.warning(.configurationSuspicious, "\(warning)") }
         core.tls.apply(configuration.tls, handshakeTimeout: configuration.values.headerTimeout)
@@ -71,6 +71,7 @@ public final class HTTPGateway: CoreWorker {
             context.logger.warning(
                 .listensPublicly, "iii-http listens on a public address without TLS; put a proxy in front or set host to 127.0.0.1")
         }
+        context.whenCollecting { [self] in core.collectMetrics(listener?.reading) }
     }
 
     /// Binds the socket; what comes waits in the kernel's backlog until the routes are complete.

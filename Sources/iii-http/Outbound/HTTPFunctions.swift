@@ -1,6 +1,7 @@
 import Glibc
 import IIIProtocol
 import IIISettings
+import IIITelemetry
 import IIIWorker
 import Logging
 import NIOCore
@@ -34,6 +35,23 @@ public final class HTTPFunctions: CoreWorker {
     /// What a message to the core may hold besides the frame's own members; nil before the core has said.
     private var maximumResult: Int?
     private var onIdle: (() -> Void)?
+    private let succeeded: OutcomeMetrics
+    private let failed: OutcomeMetrics
+    private let refused: CounterInstrument
+
+    /// Calls that ended in one way.
+    private struct OutcomeMetrics {
+        let count: CounterInstrument
+        let duration: HistogramInstrument
+
+        init(_ status: String, _ store: MetricStore) {
+            let labels = [("status", status)]
+            count = store.counter(
+                "iii.http_functions.calls.total", labels: labels, description: "Calls of remote endpoints that have ended")
+            duration = store.histogram(
+                "iii.http_functions.duration", labels: labels, description: "From a call's arrival to its answer", unit: "s")
+        }
+    }
 
     /// Room for the members around a result in its frame, trace context included.
     private static let frameOverhead = 64 << 10
@@ -50,12 +68,22 @@ public final class HTTPFunctions: CoreWorker {
         self.context = context
         settings = configuration.values
         resolver = NameResolver(eventLoop: context.eventLoop)
+        succeeded = OutcomeMetrics("ok", context.metrics)
+        failed = OutcomeMetrics("error", context.metrics)
+        refused = context.metrics.counter(
+            "iii.http_functions.refused.total", description: "Calls beyond max_concurrent_requests")
         // A proxy would connect for us to an address that nobody has checked.
         usesProxies =
             !settings.policy.blocksPrivateAddresses
             && ["http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"].contains { Self.variable($0)?.isEmpty == false }
         transfers = TransferThread(
             maximumConnections: settings.maximumConcurrentRequests, certificateFile: settings.certificateFile, usesProxies: usesProxies)
+        let active = context.metrics.gauge("iii.http_functions.calls.active", description: "Calls of remote endpoints under way")
+        let known = context.metrics.gauge("iii.http_functions.endpoints", description: "Remote endpoints that can be called")
+        context.whenCollecting { [self] in
+            active.set(calls.count)
+            known.set(endpoints.count)
+        }
     }
 
     public func registerFunctions(on link: WorkerLink) {
@@ -134,6 +162,7 @@ public final class HTTPFunctions: CoreWorker {
         }
         guard calls.count < settings.maximumConcurrentRequests else {
             let limit = settings.maximumConcurrentRequests
+            refused.add()
             return incoming.fail(
                 InvocationError(.tooManyInFlight, "iii-http-functions runs \(limit) calls already (max_concurrent_requests)"))
         }
@@ -189,6 +218,10 @@ public final class HTTPFunctions: CoreWorker {
     private func finish(_ call: ActiveCall, _ result: RemoteResult) {
         guard calls.removeValue(forKey: ObjectIdentifier(call)) != nil else { return }
         call.lookUpTimeout?.cancel()
+        var metrics = succeeded
+        if case .failure = result { metrics = failed }
+        metrics.count.add()
+        metrics.duration.record(Double((NIODeadline.now() - call.began).nanoseconds) / 1e9)
         switch result {
         case .value(let bytes): call.incoming.reply(raw: bytes)
         case .none: call.incoming.reply(nil)
@@ -225,6 +258,7 @@ public final class HTTPFunctions: CoreWorker {
 private final class ActiveCall {
     let incoming: IncomingCall
     let endpoint: RemoteEndpoint
+    let began = NIODeadline.now()
     let deadline: NIODeadline
     var lookUpTimeout: Scheduled<Void>?
 

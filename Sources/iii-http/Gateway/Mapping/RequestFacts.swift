@@ -1,3 +1,4 @@
+import IIITelemetry
 import NIOHTTP1
 
 /// What one pass over a request head tells: framing checks that the decoder leaves to us, and the few headers that decide.
@@ -10,11 +11,14 @@ package struct RequestFacts {
     package private(set) var isPreflight = false
     package private(set) var origin: String?
     package private(set) var requestedHeaders: String?
-    package private(set) var traceparent: String?
-    package private(set) var baggage: String?
+    /// W3C trace context, as far as it is valid.
+    package private(set) var trace = TraceContext.none
     /// What the client sent under the configured name of the request id, sane or not.
     package private(set) var requestID: String?
 
+    private var traceparent: String?
+    private var baggage: String?
+    private var tracestate: String?
     private var hostCount = 0
     private var hasInvalidHost = false
     private var hasTransferEncoding = false
@@ -30,7 +34,9 @@ package struct RequestFacts {
     package init(_ head: HTTPRequestHead, requestIDName: [UInt8] = []) throws(GatewayError) {
         guard head.uri.utf8.count <= Self.maximumTargetBytes else { throw .targetTooLong }
         for (name, value) in head.headers { note(name, value, requestIDName) }
-        if let parent = traceparent, !TraceContext.isValidParent(parent) { traceparent = nil }
+        if traceparent != nil || baggage != nil {
+            trace = TraceContext(traceparent: traceparent, baggage: baggage, tracestate: tracestate)
+        }
         if hasConflictingLength { throw .badRequest("conflicting content-length headers") }
         if hasTransferEncoding {
             if contentLength != nil { throw .badRequest("content-length together with transfer-encoding") }
@@ -69,10 +75,12 @@ package struct RequestFacts {
             if ASCII.equals(name, "origin") { origin = value } else if ASCII.equals(name, "expect") { noteExpectation(value) }
         case 7:
             if ASCII.equals(name, "baggage") {
-                baggage = value.isEmpty || value.utf8.count > TraceContext.maximumBaggageBytes ? nil : value
+                if !value.isEmpty { baggage = baggage.map { "\($0),\(value)" } ?? value }
             } else if ASCII.equals(name, "upgrade") {
                 hasUpgrade = true
             }
+        case 10 where ASCII.equals(name, "tracestate"):
+            if !value.isEmpty { tracestate = tracestate.map { "\($0),\(value)" } ?? value }
         case 11 where ASCII.equals(name, "traceparent"): traceparent = value.isEmpty ? nil : value
         case 12 where ASCII.equals(name, "content-type"): isJSON = Self.isJSON(value)
         case 14 where ASCII.equals(name, "content-length"): noteLength(value)

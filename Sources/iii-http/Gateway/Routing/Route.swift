@@ -22,6 +22,7 @@ package final class Route: Sendable {
     /// Its worker is gone, and until then remembered as one that may come back; nil for a live route.
     package let departure: NIODeadline?
 
+    let metrics: RouteMetrics
     /// `"<name>":` for every parameter of the pattern.
     let parameterKeys: [[UInt8]]
     /// `,"path":…,"method":…` for requests of the route's own method, and for HEAD served by a GET route.
@@ -43,6 +44,7 @@ package final class Route: Sendable {
         self.metadata = metadata
         self.namespace = namespace
         self.departure = departure
+        metrics = RouteMetrics(route: pattern.registered, method: method.name)
         parameterKeys = pattern.parameterNames.map { JSONText.string($0) + [UInt8(ascii: ":")] }
         let path = String(decoding: JSONText.string(pattern.registered), as: UTF8.self)
         func members(_ method: RouteMethod) -> [UInt8] { Array(",\"path\":\(path),\"method\":\"\(method.name)\"".utf8) }

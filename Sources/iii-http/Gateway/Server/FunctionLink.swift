@@ -12,7 +12,7 @@ package protocol FunctionLink: AnyObject, SendableMetatype {
     /// Calls a function of `namespace` (nil: `default`); `writeData` appends the payload straight into the frame, `completion` runs on the event loop.
     /// Returns the call's id for `abandon`; nil when it has failed already.
     func invoke(
-        _ function: FunctionID, namespace: String?, traceparent: String?, baggage: String?, metadata: [UInt8]?,
+        _ function: FunctionID, namespace: String?, trace: TraceContext, metadata: [UInt8]?,
         writeData: (inout ByteBuffer) -> Void, completion: @escaping (CallOutcome) -> Void
     ) -> UUIDBits?
 
@@ -26,12 +26,11 @@ package protocol FunctionLink: AnyObject, SendableMetatype {
 
 extension WorkerLink: FunctionLink {
     package func invoke(
-        _ function: FunctionID, namespace: String?, traceparent: String?, baggage: String?, metadata: [UInt8]?,
+        _ function: FunctionID, namespace: String?, trace: TraceContext, metadata: [UInt8]?,
         writeData: (inout ByteBuffer) -> Void, completion: @escaping (CallOutcome) -> Void
     ) -> UUIDBits? {
         // No timeout of the link's own: the gateway's request timers cost a list operation instead of a heap search.
         return call(
-            function, namespace: namespace, trace: IIITelemetry.TraceContext(traceparent: traceparent, baggage: baggage),
-            metadata: metadata, writeData: writeData, completion: completion)
+            function, namespace: namespace, trace: trace, metadata: metadata, writeData: writeData, completion: completion)
     }
 }

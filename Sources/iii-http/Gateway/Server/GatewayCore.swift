@@ -18,6 +18,8 @@ final class GatewayCore<Link: FunctionLink> {
     let link: Link
     let eventLoop: any EventLoop
     let logger: Logger
+    let telemetry: Telemetry
+    let metrics: GatewayMetrics
     var references: ChannelRefMint
     let date = HTTPDate()
     let tls: ServerTLS
@@ -48,11 +50,13 @@ final class GatewayCore<Link: FunctionLink> {
     /// `writeLine` takes the lines of a JSON access log.
     init(
         configuration: HTTPConfiguration, link: Link, eventLoop: any EventLoop, channelKey: [UInt8], logger: Logger,
-        writeLine: @escaping ([UInt8]) -> Void
+        telemetry: Telemetry = Telemetry(resource: []), writeLine: @escaping ([UInt8]) -> Void
     ) {
         self.link = link
         self.eventLoop = eventLoop
         self.logger = logger
+        self.telemetry = telemetry
+        metrics = GatewayMetrics(telemetry.metrics)
         self.writeLine = writeLine
         tls = ServerTLS(eventLoop: eventLoop, logger: logger)
         references = ChannelRefMint(key: channelKey)
@@ -106,7 +110,11 @@ final class GatewayCore<Link: FunctionLink> {
 
     /// The slot of a new connection; nil when the gateway has as many as it may have.
     func opened(_ connection: HTTPConnection<Link>) -> Int? {
-        slots.count < settings.configuration.maximumConnections ? slots.take(connection) : nil
+        guard slots.count < settings.configuration.maximumConnections else {
+            metrics.connectionWasRefused()
+            return nil
+        }
+        return slots.take(connection)
     }
 
     func closed(_ slot: Int) {
@@ -163,9 +171,11 @@ final class GatewayCore<Link: FunctionLink> {
 
     func acquirePlace(_ connection: HTTPConnection<Link>) -> HTTPExchange.Admission {
         switch limit.acquire(connection) {
-        case .admitted: .admitted
-        case .queued: .queued
-        case .rejected: .rejected
+        case .admitted: return .admitted
+        case .queued: return .queued
+        case .rejected:
+            metrics.queueWasFull()
+            return .rejected
         }
     }
 
@@ -281,6 +291,17 @@ final class GatewayCore<Link: FunctionLink> {
         case .awaitsWorker: .workerRestarting
         case .gone: .notFound
         }
+    }
+
+    // MARK: Metrics
+
+    /// Takes over what stands here into the instruments.
+    func collectMetrics(_ listener: ServerMetrics.Reading?) {
+        metrics.collect(
+            GatewayMetrics.Reading(
+                connections: slots.count, queued: limit.waitingCount, held: held.count, heldTotal: held.total, routes: routes.count,
+                bufferedBytes: memory.total, bufferedPeak: memory.peak, memoryRefusals: memory.refusals, memoryCuts: memory.cuts,
+                listener: listener))
     }
 
     // MARK: Clock

@@ -20,7 +20,7 @@ extension HTTPConnection {
         }
         let references = gateway.references
         let started = gateway.link.invoke(
-            function, namespace: route.namespace, traceparent: facts?.traceparent, baggage: facts?.baggage,
+            function, namespace: route.namespace, trace: span?.context ?? facts?.trace ?? .none,
             metadata: callee == .handler ? route.metadata : nil,
             writeData: { buffer in
                 switch callee {

@@ -15,6 +15,8 @@ extension HTTPConnection {
         let settings = gateway.settings
         self.settings = settings
         requestCount += 1
+        began = (gateway.eventLoop.now, RouteMethod(head.method)?.name ?? GatewayMetrics.otherMethod)
+        gateway.metrics.began()
         let most = settings.configuration.maximumRequestsPerConnection
         let closes = !head.isKeepAlive || head.method == .CONNECT || (most > 0 && requestCount >= most)
         var plan = RequestPlan()
@@ -30,6 +32,7 @@ extension HTTPConnection {
             self.facts = facts
             if settings.hasOptions { noteOptions(head) }
             complete(&plan, head, facts)
+            beginSpan(head, facts)
         } catch {
             facts = nil
             plan.verdict = .refuse(error, closes: true)

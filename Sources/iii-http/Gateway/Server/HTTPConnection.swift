@@ -1,6 +1,7 @@
 import IIICrypto
 import IIIProtocol
 import IIITLS
+import IIITelemetry
 import IIIWorker
 import NIOCore
 import NIOHTTP1
@@ -29,6 +30,10 @@ final class HTTPConnection<Link: FunctionLink>: ChannelDuplexHandler {
     var request: RoutedRequest?
     /// The answer of a plan that needs no function.
     var plannedAnswer: PlannedAnswer?
+    /// Of the current request: when its head came, and by which method; nil between requests.
+    var began: (at: NIODeadline, method: String)?
+    /// What the current request's calls belong to; nil without a route.
+    var span: TraceSpan?
     /// Exists while the access log has chosen the current request.
     var accessRecord: AccessRecord?
     var call: UUIDBits?
@@ -227,7 +232,9 @@ final class HTTPConnection<Link: FunctionLink>: ChannelDuplexHandler {
 
     private func conclude(_ isAnswered: Bool) {
         // A client that left before its answer: the code that proxies use for that.
-        if accessRecord != nil { logAccess(isAnswered ? lastStatus : 499, byteCount: isAnswered ? lastByteCount : 0) }
+        let status = isAnswered ? lastStatus : 499
+        if accessRecord != nil { logAccess(status, byteCount: isAnswered ? lastByteCount : 0) }
+        endTelemetry(status)
         request = nil
         plannedAnswer = nil
         heldResult = nil
