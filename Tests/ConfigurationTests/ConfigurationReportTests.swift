@@ -25,12 +25,12 @@ import Testing
     @Test func namesDuplicatesAndClashes() throws {
         let configuration = try load("workers: [{name: iii-http}, {name: iii-http}, {name: iii-stream, config: {port: 3111}}]")
         let remarks = ConfigurationReport(configuration).remarks
-        #expect(remarks.contains { $0.contains("iii-http#1 and iii-http both listen on port 3111") })
+        #expect(configuration.portClashes.contains { $0.message.contains("iii-http#1 and iii-http both listen on port 3111") })
         #expect(remarks.contains { $0.contains("this one is 'iii-http#1'") })
     }
 
     @Test(arguments: [
         ("redis://a:b@h", "redis://********@h"), ("http://h/p?x=a@b", "http://h/p?x=a@b"), ("plain", "plain"),
         ("amqp://u@h/v", "amqp://********@h/v"),
-    ]) func urls(text: String, masked: String) { #expect(SecretMask.maskedURL(text) == masked) }
+    ]) func urls(text: String, masked: String) { #expect(SecretMask.maskedText(text) == masked) }
 }

@@ -234,6 +234,49 @@ func load(_ text: String, _ environment: [String: String] = [:]) throws(Configur
         #expect(refusals[0].message.contains(rule.prefix { $0 != ":" }) && refusals[0].message.contains("does not enforce access rules"))
     }
 
+    /// As they come from editors, other formats, and by mistake.
+    static let oddities: [(text: String, line: Int, message: String)] = [
+        ("workers:\n\t- name: iii-http", 2, "begins with a tab"), ("workers:\n  - name: iii-http\u{200B}", 2, #"\u200b"#),
+        ("workers:\n  - name:\u{A0}iii-http", 2, #"name:\u00a0iii-http"#), ("workers:\n  - name: \"\\e[2Jx\"", 2, #"\u001b[2Jx"#),
+        ("workers:\n  - name: \"a\\nb\"\n    exec: x", 2, "name: invalid value"),
+        ("workers:\n  - name: a/b\n    exec: x", 2, "without blanks"),
+        ("workers:\n  - name: '#1'\n    exec: x", 2, "does not begin with `#`"),
+        ("workers:\n  - name: a\n    exec: [x, \"a\\0b\"]", 3, "NUL"), ("workers:\n  - name: iii-http\n    \"a\\0\": 1", 3, "NUL"),
+        ("workers:\n  - name: a\n    exec: x\n    env: {'A=B': c}", 4, "a.env.A=B: no name of an environment variable"),
+        ("workers:\n  - name: iii-exec\n    config: {exec: [{command: x, env: {'': c}}]}", 3, "no name of an environment variable"),
+        ("workers:\n  - name: iii-http\n    config: {port: 1e3}", 3, "number `1e3`"),
+        ("workers:\n  - name: iii-http\n    config: {port: 1_000}", 3, "write it without `_`"),
+        ("workers:\n  - name: iii-http\n    config: {default_timeout: 30s}", 3, "(ms); write the number alone"),
+        ("workers:\n  - name: iii-http\n    config: {body_limit: 99999999999999999999}", 3, "`99999999999999999999`"),
+        ("workers:\n  - name: iii-http\n    config: {access_log_sample: .nan}", 3, "number `.nan`"),
+        ("workers:\n  - name: iii-http\n    config: {port: 1, port: 2}", 3, "duplicate key `port`"),
+        ("workers:\n  - name: iii-http\n    config: {<<: {port: 1}}", 3, "unknown field `<<`"),
+        ("workers:\n  - *none", 2, "undefined alias"), ("workers: []\n---\nworkers: []", 2, "another document"),
+        ("workers:\r\n  - name: iii-http\r\n    config:\r\n      port: x\r\n", 4, "port: invalid value"),
+    ]
+
+    @Test(arguments: oddities) func oddFilesAreRefusedWithLineAndReason(text: String, line: Int, message: String) throws {
+        try refuses(text: text, line: line, message: message)
+    }
+
+    @Test(arguments: [
+        "port: 'redis://u:hunter2@h'", "error_format: sk_live_hunter2hunter2", "host: 'http://u:hunter2@h'", "port: \"a\\nhunter2\"",
+        "not_found_function: 'core::token=hunter2'", "tls: {cert_file: 'redis://u:hunter2@h', key_file: y}",
+        "trust_proxy: --password=hunter2",
+    ]) func aMisplacedSecretIsNotInTheError(config: String) throws {
+        let error = #expect(throws: ConfigurationErrors.self) {
+            try EngineConfiguration.load(
+                text: "workers:\n  - name: iii-http\n    config: {\(config)}", path: "c", environment: [:], engineVersion: "1",
+                context: SettingContext(unreadable: { _ in "No such file" }))
+        }
+        #expect(error?.description.contains("hunter2") == false, "\(error?.description ?? "")")
+    }
+
+    @Test func variablesThatTheCoreSetsAreNamed() throws {
+        let configuration = try load("workers:\n  - name: a\n    exec: x\n    env: {III_URL: ws://x, MINE: y}")
+        #expect(configuration.warnings.map(\.message) == ["a.env.III_URL: has no effect: the core sets it"])
+    }
+
     @Test(arguments: refusals) func refuses(text: String, line: Int?, message: String) throws {
         let error = #expect(throws: ConfigurationErrors.self) { try load(text) }
         let problem = error?.problems.first { $0.message.contains(message) }

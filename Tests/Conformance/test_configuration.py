@@ -234,7 +234,7 @@ def test_the_program_sees_the_environment_of_its_entry(tmp_path):
         ("#!/bin/sh\nkill -9 $$\n", r"ticker\.config: '\./ticker --check-configuration' was ended by signal 9.*remove `core_worker: true`"),
         ("#!/bin/sh\nsleep 1000\n", r"ticker\.config: '\./ticker --check-configuration' gave no answer within 10 s.*remove `core_worker: true`"),
         ("#!/bin/sh\nexec yes rubbish\n", r"ticker\.config: '\./ticker --check-configuration' gave no answer within 10 s.*remove `core_worker: true`"),
-        ("#!/bin/sh\nprintf '\\033[2Jred\\007\\n'\nexit 1\n", r"ticker\.config:  \[2Jred $"),
+        ("#!/bin/sh\nprintf '\\033[2Jred\\007\\n'\nexit 1\n", r"ticker\.config: \\u001b\[2Jred\\u0007$"),
     ],
     ids=["fails", "dies", "hangs", "talks-for-ever", "writes-on-the-terminal"],
 )
@@ -489,7 +489,7 @@ def test_check_of_a_secret_with_a_wrong_type_does_not_print_it(tmp_path):
 def test_check_reports_port_clashes(tmp_path):
     done = check(tmp_path, "workers:\n  - name: iii-worker-manager\n    config: {port: 4000}\n  - name: iii-http\n    config: {port: 4000}\n")
     assert done.returncode == 1
-    assert "both listen on port 4000" in done.stderr
+    assert "config.yaml:4: iii-http and iii-worker-manager both listen on port 4000" in done.stderr
 
 
 def test_workers_of_both_lists_run_and_repeated_names_are_numbered(tmp_path):

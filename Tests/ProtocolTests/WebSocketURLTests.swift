@@ -15,4 +15,15 @@ import Testing
     func refuses(_ text: String) {
         #expect(throws: WebSocketURL.Invalid.self) { try WebSocketURL(text) }
     }
+
+    /// A path may admit whoever knows it.
+    @Test func pathsAndUsersAreNotShown() throws {
+        #expect(try WebSocketURL("ws://h:1/hunter2?k=hunter2").description == "ws://h:1/…")
+        for text in [
+            "ws://u:hunter2@h:1", "wss://u:hunter2@h/hunter2", "http://hunter2@h", "ws://h:x/hunter2", "ws://?hunter2", "hunter2@",
+        ] {
+            let error = #expect(throws: WebSocketURL.Invalid.self) { try WebSocketURL(text) }
+            #expect(error?.description.contains("hunter2") == false, "\(error?.description ?? "")")
+        }
+    }
 }

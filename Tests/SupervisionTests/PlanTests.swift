@@ -1,4 +1,5 @@
 import IIIConfiguration
+import IIISettings
 import Testing
 
 @testable import IIISupervision
@@ -55,6 +56,14 @@ import Testing
     @Test func ignoredEntriesGetARemark() throws {
         let plan = try Self.plan("workers: [{name: iii-telemetry}]")
         #expect(plan.children.isEmpty && plan.remarks.count == 1)
+    }
+
+    /// What the check calls without effect has none.
+    @Test(arguments: EnvironmentRule.reserved) func variablesOfTheCoreAreNotOverridden(name: String) throws {
+        let plan = try Self.plan("workers: [{name: iii-exec, env: {\(name): mine}, config: {exec: [a]}}]")
+        let environment = ChildEnvironment(inherited: [:], engine: EngineAddress(url: "ws://e", port: 1), enginePID: 7)
+        let variables = environment.variables(for: plan.children[0], spawnID: "s", hasSecret: false, listenerName: nil)
+        #expect(variables.contains { $0.hasPrefix("\(name)=") } && !variables.contains("\(name)=mine"))
     }
 
     @Test func childrenSeeOnlyWhatIsTheirs() throws {

@@ -116,7 +116,9 @@ package enum ConfigurationReference {
 
     /// Powers of two that everybody knows by another name.
     private static func number(_ value: Int64) -> String {
-        for (power, name) in [(50, "2^50"), (31, "2^31"), (30, "2^30"), (20, "2^20")] where value == 1 << power { return name }
+        for (power, name) in [(50, "2^50"), (40, "2^40"), (31, "2^31"), (30, "2^30"), (20, "2^20")] where value == 1 << power {
+            return name
+        }
         if value == Int64(Int32.max) { return "2^31−1" }
         if value == Int64(Int32.min) { return "−2^31" }
         return "\(value)"

@@ -47,8 +47,7 @@ package struct ConfigurationReport: Sendable {
 
     /// One line each, prefixed `warning: `.
     package var remarks: [String] {
-        let problems = configuration.warnings + configuration.portClashes
-        return problems.map { "warning: \($0)" } + duplicates.map { "note: \($0)" }
+        configuration.warnings.map { "warning: \($0)" } + duplicates.map { "note: \($0)" }
     }
 }
 

@@ -99,7 +99,7 @@ package struct EngineConfiguration: Sendable, Hashable {
 
     private static func unknownKey(_ member: LocatedValue.Member) -> ConfigurationProblem {
         let known = FileSettings.group.settings.map(\.key)
-        var message = "unknown field `\(member.key)`, expected one of " + known.map { "`\($0)`" }.joined(separator: ", ")
+        var message = "unknown field `\(VisibleText.shown(member.key))`, expected one of " + known.map { "`\($0)`" }.joined(separator: ", ")
         if member.key == "port" {
             message += " (the engine port is `config.port` of the `iii-worker-manager` entry)"
         } else if let meant = EditDistance.nearest(to: member.key, among: known) {

@@ -33,10 +33,7 @@ struct EntryParser {
                 ConfigurationProblem(line: value.line, message: LegacyModules.missingName(value.member("class")?.value.json.string)))
             return nil
         }
-        guard let written = name.value.writtenText, !written.isEmpty else {
-            problems.append(ConfigurationProblem(line: name.line, message: "`name` must be a non-empty text, not \(name.value.kind)"))
-            return nil
-        }
+        guard let written = check(name.value, as: EntrySettings.name.declaration.shape, at: "name")?.string else { return nil }
         var entry = makeEntry(name: written, line: value.line)
         if let settings = check(value, as: .object(EntrySettings.group), at: written) {
             apply(EntrySettings.group.values(ofChecked: settings), to: &entry)

@@ -4,7 +4,8 @@ import IIISettings
 /// Keys of an entry itself. `name`, `image` and `config` are the reference's; unknown ones are passed over with a warning.
 package enum EntrySettings {
     package static let name = Setting(
-        required: "name", .text, example: "iii-http", "A built-in of this page, or a name of your own for a program named by `exec`.")
+        required: "name", .text(.entryName), example: "iii-http",
+        "A built-in of this page, or a name of your own for a program named by `exec`.")
     package static let image = Setting("image", .text, absent: "none", inert: "containers are not run", "Of the reference.")
     package static let config = Setting("config", .anything, absent: "all defaults", "The keys of the worker, see below.")
     package static let executable = Setting<WorkerEntry.Command?>(
@@ -57,6 +58,7 @@ package enum EntrySettings {
         readiness
         resources
         health
+        EnvironmentRule.names(of: environment)
     }
 
     package enum Restart {

@@ -34,6 +34,7 @@ package struct YAMLDocument {
         }
         switch node {
         case .scalar(let scalar):
+            try Self.refuseNUL(scalar.string, line: line)
             let isPlain = scalar.style == .plain || scalar.style == .any
             let value = YAMLScalar.value(scalar.string, tag: scalar.tag.rawValue, isPlain: isPlain)
             return LocatedValue(line: line, content: .scalar(value), source: scalar.string)
@@ -48,6 +49,7 @@ package struct YAMLDocument {
                 guard case .scalar(let name) = key else {
                     throw ConfigurationProblem(line: keyLine, message: "a key must be a plain word, not a list or map")
                 }
+                try Self.refuseNUL(name.string, line: keyLine)
                 members.append(LocatedValue.Member(key: name.string, line: keyLine, value: try value(of: element)))
             }
             return LocatedValue(line: line, content: .map(members))
@@ -56,12 +58,25 @@ package struct YAMLDocument {
         }
     }
 
+    /// Arguments, variables and paths end at it.
+    private static func refuseNUL(_ text: String, line: Int) throws(ConfigurationProblem) {
+        guard text.utf8.contains(0) else { return }
+        throw ConfigurationProblem(line: line, message: "a text cannot hold the character NUL (\\0)")
+    }
+
+    private static func beginsWithTab(_ yaml: String, line: Int) -> Bool {
+        let lines = yaml.split(separator: "\n", maxSplits: max(line, 1), omittingEmptySubsequences: false)
+        guard lines.indices.contains(line - 1) else { return false }
+        return lines[line - 1].prefix { $0 == " " || $0 == "\t" }.contains("\t")
+    }
+
     private static func problem(of error: YamlError) -> ConfigurationProblem {
         switch error {
-        case .scanner(let context, let problem, let mark, _), .parser(let context, let problem, let mark, _),
-            .composer(let context, let problem, let mark, _):
+        case .scanner(let context, let problem, let mark, let yaml), .parser(let context, let problem, let mark, let yaml),
+            .composer(let context, let problem, let mark, let yaml):
             let place = context.map { " (\($0.text) at line \($0.mark.line))" } ?? ""
-            return ConfigurationProblem(line: mark.line, message: "\(problem)\(place) at line \(mark.line) column \(mark.column)")
+            let hint = beginsWithTab(yaml, line: mark.line) ? "; this line begins with a tab: indent with spaces" : ""
+            return ConfigurationProblem(line: mark.line, message: "\(problem)\(place) at line \(mark.line) column \(mark.column)\(hint)")
         case .reader(let problem, let offset, _, let yaml):
             let line = offset.map { 1 + yaml.prefix($0).count { $0 == "\n" } }
             return ConfigurationProblem(line: line, message: problem)

@@ -23,28 +23,43 @@ public struct WebSocketURL: Sendable, Hashable, CustomStringConvertible {
     /// From `ws://host[:port][/path]`, default port 80. Throws what is wrong with it.
     public init(_ text: String) throws(Invalid) {
         guard !text.hasPrefix("wss://") else {
-            throw Invalid(description: "'\(text)': wss:// is not supported; terminate TLS in front of the engine and use ws://")
+            throw Invalid(description: "'\(Self.shown(text))': wss:// is not supported; terminate TLS in front of the engine and use ws://")
         }
-        guard text.hasPrefix("ws://") else { throw Invalid(description: "'\(text)' is not a WebSocket address: it must start with ws://") }
+        guard text.hasPrefix("ws://") else {
+            throw Invalid(description: "'\(Self.shown(text))' is not a WebSocket address: it must start with ws://")
+        }
         let rest = text.dropFirst(5)
         let authorityEnd = rest.firstIndex { $0 == "/" || $0 == "?" } ?? rest.endIndex
         var authority = rest[..<authorityEnd]
         var target = String(rest[authorityEnd...])
         if !target.hasPrefix("/") { target = "/" + target }
+        guard !authority.contains("@") else {
+            throw Invalid(description: "'\(Self.shown(text))': user and password have no place in the address of an engine")
+        }
         var port = 80
         if let colon = authority.lastIndex(of: ":"), !authority[colon...].contains("]") {
             guard let number = Int(authority[authority.index(after: colon)...]), (1...65535).contains(number) else {
-                throw Invalid(description: "'\(text)': the port must be 1-65535")
+                throw Invalid(description: "'\(Self.shown(text))': the port must be 1-65535")
             }
             port = number
             authority = authority[..<colon]
         }
         if authority.hasPrefix("[") && authority.hasSuffix("]") { authority = authority.dropFirst().dropLast() }
-        guard !authority.isEmpty else { throw Invalid(description: "'\(text)' has no host") }
+        guard !authority.isEmpty else { throw Invalid(description: "'\(Self.shown(text))' has no host") }
         self.init(host: String(authority), port: port, target: target)
     }
 
     /// Value of the `Host` header.
     package var authority: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }
-    public var description: String { "ws://\(authority)\(target == "/" ? "" : target)" }
+    /// As it may be shown: a path or query may admit whoever knows it, as the one that user processes get does.
+    public var description: String { "ws://\(authority)\(target == "/" ? "" : "/…")" }
+
+    /// What somebody wrote as an address, without user, password, path and query.
+    private static func shown(_ text: String) -> String {
+        let scheme = text.firstRange(of: "://").map { text[..<$0.upperBound] } ?? ""
+        let rest = text[scheme.endIndex...]
+        let authority = rest.prefix { $0 != "/" && $0 != "?" }.prefix(200)
+        let host = authority.lastIndex(of: "@").map { "…\(authority[$0...])" } ?? String(authority)
+        return "\(scheme)\(host)\(authority.endIndex == text.endIndex ? "" : "/…")"
+    }
 }

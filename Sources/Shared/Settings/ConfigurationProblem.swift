@@ -8,7 +8,7 @@ public struct ConfigurationProblem: Error, Sendable, Hashable, CustomStringConve
     /// `line` counts from 1.
     public init(line: Int? = nil, message: String) {
         self.line = line
-        self.message = message
+        self.message = VisibleText.escaped(message)
     }
 
     public var description: String { line.map { "line \($0): \(message)" } ?? message }

@@ -8,6 +8,8 @@ package struct SettingCheck {
     package var warnings: [ConfigurationProblem] = []
     private let context: SettingContext
     private var secretDepth = 0
+    /// Of the setting that is being checked.
+    private var unit: String?
 
     package init(context: SettingContext) { self.context = context }
 
@@ -31,7 +33,7 @@ package struct SettingCheck {
         case (.list(let element), .list(let elements)):
             return .array(elements.enumerated().map { index, item in normalise(item, as: element, at: "\(path)[\(index)]") })
         case (.map(let element), .map(let members)):
-            let pairs = members.map { ($0.key, normaliseNamed($0, as: element, at: "\(path).\($0.key)")) }
+            let pairs = members.map { ($0.key, normaliseNamed($0, as: element, at: "\(path).\(VisibleText.shown($0.key))")) }
             return .object(Dictionary(pairs, uniquingKeysWith: { $1 }))
         case (.object(let group), .map(let members)): return object(group, members, of: value, at: path)
         case (.adapter(let adapters), .map(let members)): return adapter(adapters, members, of: value, at: path)
@@ -48,7 +50,8 @@ package struct SettingCheck {
         guard let text = value.writtenText else { return mismatch(value, .text(rule), at: path) }
         guard let problem = rule.problem(text, context) else { return .string(text) }
         if problem.isEmpty { return mismatch(value, .text(rule), at: path) }
-        report(value.line, "\(path): \(problem)")
+        report(
+            value.line, "\(path): \(isSecret(path) ? "expected \(rule.expected)" : problem.replacing(text, with: VisibleText.shown(text)))")
         return .null
     }
 
@@ -72,9 +75,26 @@ package struct SettingCheck {
 
     private mutating func mismatch(_ value: LocatedValue, _ shape: SettingShape, at path: String, _ hint: String = "") -> JSONValue {
         // A secret must not travel into a log with the error about it.
-        let shown = secretDepth > 0 || SecretMask.isSecretPath(path) ? "a value of another kind" : value.kind
-        report(value.line, "\(path): invalid value: \(shown), expected \(shape.expectation)\(hint)")
+        let shown = isSecret(path) ? "a value of another kind" : value.kind
+        report(value.line, "\(path): invalid value: \(shown), expected \(shape.expectation)\(numberHint(value, shape))\(hint)")
         return .null
+    }
+
+    private func isSecret(_ path: String) -> Bool { secretDepth > 0 || SecretMask.isSecretPath(path) }
+
+    /// The unit, and what is wrong with `1_000`, `30s` and `1GB`.
+    private func numberHint(_ value: LocatedValue, _ shape: SettingShape) -> String {
+        switch shape {
+        case .integer, .number: break
+        default: return ""
+        }
+        let wanted = unit.map { " (\($0))" } ?? ""
+        guard let text = value.writtenText?.utf8, text.first.map({ (0x30...0x39).contains($0) }) == true else { return wanted }
+        if text.allSatisfy({ (0x30...0x39).contains($0) || $0 == UInt8(ascii: "_") }), text.contains(UInt8(ascii: "_")) {
+            return "\(wanted); write it without `_`"
+        }
+        let isNumberWithUnit = value.json.string != nil && text.last.map { $0 >= 0x41 } == true
+        return isNumberWithUnit ? "\(wanted); write the number alone" : wanted
     }
 
     private mutating func report(_ line: Int, _ message: String) {
@@ -109,7 +129,10 @@ package struct SettingCheck {
             }
             if member.value.isNull && !setting.shape.isNullable { continue }
             secretDepth += setting.isSecret ? 1 : 0
+            let outerUnit = unit
+            unit = setting.unit
             result[member.key] = normalise(member.value, as: setting.shape, at: "\(path).\(member.key)")
+            unit = outerUnit
             secretDepth -= setting.isSecret ? 1 : 0
             guard let reason = setting.inert ?? group.inert else { continue }
             if let index = inert.firstIndex(where: { $0.reason == reason }) {
@@ -151,14 +174,15 @@ package struct SettingCheck {
     }
 
     private mutating func unknown(_ member: LocatedValue.Member, in group: SettingGroup, at path: String) {
+        let key = VisibleText.shown(member.key)
         if let refused = group.refused.first(where: { $0.key == member.key }) {
-            return report(member.line, "\(path): unknown field `\(member.key)`: \(refused.cure)")
+            return report(member.line, "\(path): unknown field `\(key)`: \(refused.cure)")
         }
         let known = group.settings.map(\.key).sorted()
         let hint = EditDistance.nearest(to: member.key, among: known).map { " (did you mean `\($0)`?)" } ?? ""
-        if group.isOpen { return warn(member.line, "\(path): `\(member.key)` has no effect: the key is not known here\(hint)") }
+        if group.isOpen { return warn(member.line, "\(path): `\(key)` has no effect: the key is not known here\(hint)") }
         let list = known.isEmpty ? "no keys" : known.map { "`\($0)`" }.joined(separator: ", ")
-        report(member.line, "\(path): unknown field `\(member.key)`, expected \(list)\(hint)")
+        report(member.line, "\(path): unknown field `\(key)`, expected \(list)\(hint)")
     }
 
     private mutating func adapter(

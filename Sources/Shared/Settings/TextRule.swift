@@ -58,6 +58,14 @@ public struct TextRule: Sendable {
         }
     }
 
+    /// The name of an entry: it stands in commands, logs, lists and file names.
+    package static let entryName = TextRule(
+        "a name of at most 128 visible characters without blanks, `,` and `/`, that does not begin with `#` or `-`"
+    ) { text in
+        !text.isEmpty && text.count <= 128 && VisibleText.isVisible(text) && !text.contains { ",/".contains($0) }
+            && !"#-".contains(text.first ?? "#")
+    }
+
     /// The name of an environment variable.
     public static let variableName = TextRule("the name of an environment variable") { text in
         !text.isEmpty && text.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F && $0 != UInt8(ascii: "=") && $0 != UInt8(ascii: "$") }

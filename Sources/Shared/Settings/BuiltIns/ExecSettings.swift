@@ -40,10 +40,32 @@ package enum ExecSettings {
             name
             directory
             environment
+            EnvironmentRule.names(of: environment)
         }
 
         @Sendable static func command(_ values: SettingValues) -> Command {
             Command(line: values[command], name: values[name], directory: values[directory], environment: values[environment])
+        }
+    }
+}
+
+/// What holds for the names under an `env` key.
+package enum EnvironmentRule {
+    /// Set by the core for each of its children, whatever a file says.
+    package static let reserved = ["III_URL", "III_ENGINE_URL", "III_ENTRY_NAME", "III_SPAWN_ID", "III_ENGINE_PID", "III_LIFELINE_FD"]
+
+    package static func names(of setting: Setting<[String: String]>) -> SettingRule {
+        SettingRule(
+            "Names of environment variables are not empty and hold no `=`; \(reserved.map { "`\($0)`" }.joined(separator: ", ")) are set by the core."
+        ) {
+            values in
+            values[setting].keys.sorted().compactMap { name in
+                if name.isEmpty || name.contains("=") {
+                    return .problem(setting.declaration.key, name, message: "no name of an environment variable: it is empty or holds `=`")
+                }
+                return reserved.contains(name)
+                    ? .warning(setting.declaration.key, name, message: "has no effect: the core sets it") : nil
+            }
         }
     }
 }

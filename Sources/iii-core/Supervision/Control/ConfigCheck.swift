@@ -25,10 +25,9 @@ package enum ConfigCheck {
             report.secrets = programs.secrets
             output(report.text)
             report.remarks.forEach(errors)
-            guard programs.problems.isEmpty else { throw ConfigurationErrors(path: path, problems: programs.problems) }
-            if configuration.portClashes.isEmpty { return 0 }
-            errors("Error: port clashes, see above")
-            return 1
+            let problems = programs.problems + configuration.portClashes
+            guard problems.isEmpty else { throw ConfigurationErrors(path: path, problems: problems) }
+            return 0
         } catch {
             errors(error.description)
             return 1

@@ -46,7 +46,7 @@ struct CoreWorkerCheck {
 
     /// At the line of the key that the reason begins with, `config.limits.orders: …`, or at that of the whole `config`.
     private static func problem(_ reason: String, of entry: WorkerEntry) -> ConfigurationProblem {
-        let reason = SecretMask.maskedText(printable(reason))
+        let reason = SecretMask.maskedSentence(String(reason.prefix(1000)), about: entry.config ?? .null)
         let line = entry.configLine > 0 ? entry.configLine : entry.line
         guard reason == "config" || reason.hasPrefix("config.") || reason.hasPrefix("config:") || reason.hasPrefix("config[") else {
             return ConfigurationProblem(line: line, message: "\(entry.id).config: \(reason)")
@@ -59,11 +59,6 @@ struct CoreWorkerCheck {
             path.removeLast()
         }
         return ConfigurationProblem(line: line, message: "\(entry.id).\(reason)")
-    }
-
-    /// A program may print anything; it must not write on the terminal with it.
-    private static func printable(_ text: String) -> String {
-        String(String.UnicodeScalarView(text.unicodeScalars.prefix(1000).map { $0.properties.generalCategory == .control ? " " : $0 }))
     }
 
     /// A command line is one word for the shell.

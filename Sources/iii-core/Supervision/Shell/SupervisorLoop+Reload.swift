@@ -187,7 +187,9 @@ package enum ConfigurationFile {
             bytes += buffer.prefix(count)
             if bytes.count > maximumBytes { throw .unreadable(path: path, cause: "it has more than \(maximumBytes) bytes") }
         }
-        guard let text = String(validating: bytes, as: UTF8.self) else { throw .unreadable(path: path, cause: "it is not UTF-8") }
-        return text
+        if let text = String(validating: bytes, as: UTF8.self) { return text }
+        let lines = bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
+        let line = lines.firstIndex { String(validating: $0, as: UTF8.self) == nil } ?? 0
+        throw .unreadable(path: path, cause: "it is not UTF-8 (line \(line + 1)); save it as UTF-8")
     }
 }
