@@ -17,6 +17,7 @@ build: ## release build of every executable
 	swift build -c release --static-swift-stdlib --product iii-http
 	swift build -c release --static-swift-stdlib --product iii-queue
 	swift build -c release --static-swift-stdlib --product iii-stream
+	swift build -c release --static-swift-stdlib --product iii-cron
 	swift build -c release --static-swift-stdlib --product hello-worker
 	swift build -c release --static-swift-stdlib --product visits-worker
 

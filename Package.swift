@@ -28,6 +28,9 @@ let package = Package(
         .library(name: "IIIState", targets: ["IIIState", "IIIItems", "IIIItemsContract"]),
         .executable(name: "iii-stream", targets: ["iii-stream"]),
         .executable(name: "visits-worker", targets: ["visits-worker"]),
+        .library(name: "IIICron", targets: ["IIICron"]),
+        .library(name: "IIICronContract", targets: ["IIICronContract"]),
+        .executable(name: "iii-cron", targets: ["iii-cron"]),
         .executable(name: "hello-worker", targets: ["hello-worker"]),
         .executable(name: "iii-load", targets: ["iii-load"]),
     ],
@@ -140,7 +143,16 @@ let package = Package(
             path: "Sources/iii-stream/Command"),
 
         // iii-cron
-        .target(name: "IIICron", dependencies: ["IIIProtocol"], path: "Sources/iii-cron/Cron"),
+        .target(
+            name: "IIICron",
+            dependencies: [
+                "CLinux", "IIIProtocol", "IIISettings", "IIICrypto", "IIIStorage", "IIIRedis", "IIITelemetry", "IIIWorker", nioCore,
+                logging,
+            ],
+            path: "Sources/iii-cron/Cron"),
+        .target(name: "IIICronContract", dependencies: ["IIICron"], path: "Sources/iii-cron/Contract"),
+        .executableTarget(
+            name: "iii-cron", dependencies: ["IIICron", "IIIWorker", "IIITelemetry", argumentParser], path: "Sources/iii-cron/Command"),
 
         // Examples and benchmarks
         .executableTarget(name: "visits-worker", dependencies: ["IIIWorker"], path: "examples/visits"),
@@ -191,7 +203,14 @@ let package = Package(
             name: "ItemsTests",
             dependencies: ["IIIItems", "IIIItemsContract", "IIIProtocol", "IIIStorage", "IIIWorker", "IIITestSupport", logging],
             path: "Tests/ItemsTests"),
-        .testTarget(name: "CronTests", dependencies: ["IIICron", "IIIProtocol"], path: "Tests/CronTests"),
+        .executableTarget(name: "cron-probe", dependencies: ["IIICron", "IIIWorker", "IIIProtocol"], path: "Tests/CronProbe"),
+        .testTarget(
+            name: "CronTests",
+            dependencies: [
+                "IIICron", "IIICronContract", "IIIProtocol", "IIISettings", "IIIStorage", "IIIWorker", "IIITestSupport", nioCore, nioPosix,
+                logging,
+            ],
+            path: "Tests/CronTests"),
         .testTarget(name: "TelemetryTests", dependencies: ["IIITelemetry", metrics, tracing], path: "Tests/TelemetryTests"),
         .testTarget(name: "ArchitectureTests", path: "Tests/ArchitectureTests"),
     ],

@@ -81,7 +81,7 @@ import Testing
               queue_configs:
                 q: {type: fifo, max_retries: 3, concurrency: 1, message_group_field: g, backoff_ms: 1, poll_interval_ms: 1, max_priority: 9, priority_field: p}
           - {name: iii-pubsub, config: {adapter: {name: local}}}
-          - {name: iii-cron, config: {adapter: {name: kv, config: {lock_ttl_ms: "x"}}}}
+          - {name: iii-cron, config: {adapter: {name: kv, config: {lock_ttl_ms: 30000}}}}
           - {name: iii-http-functions, config: {security: {url_allowlist: [a], block_private_ips: false, require_https: false}}}
           - name: iii-bridge
             config:

@@ -25,6 +25,10 @@ ELSEWHERE = {
     "swift build -c release --package-path examples/ticker": "scripts/test",
     "iii-core up --config examples/ticker/config.yaml": "Tests/Conformance/test_ticker.py",
     "iii-core trigger ticker::last": "Tests/Conformance/test_ticker.py",
+    "iii-core trigger cron::get id=report": "Tests/Conformance/test_cron.py",
+    "iii-core trigger cron::run key=report": "Tests/Conformance/test_cron.py",
+    "iii-core trigger cron::pause id=report": "Tests/Conformance/test_cron.py",
+    "iii-core trigger cron::resume id=report": "Tests/Conformance/test_cron.py",
     "cp -r .build/release /tmp/before": "Tests/Conformance/test_benchmarks.py",
     ".cache/venv/bin/python benchmarks/run.py --against /tmp/before --short": "Tests/Conformance/test_benchmarks.py",
 }

@@ -61,6 +61,16 @@ public enum DiagnosticCode: String, Sendable, CaseIterable {
     case storeVolatile = "store_volatile"
     case expiryDelayed = "expiry_delayed"
 
+    // Cron.
+    case cronRunFailed = "cron_run_failed"
+    case cronRunLost = "cron_run_lost"
+    case cronTickMissed = "cron_tick_missed"
+    case cronClaimFailed = "cron_claim_failed"
+    case cronJournalFailed = "cron_journal_failed"
+    case cronWeekdayNumeric = "cron_weekday_numeric"
+    case redisUnreachable = "redis_unreachable"
+    case redisUnsafe = "redis_unsafe"
+
     // The fleet.
     case childFailed = "child_failed"
     case childGivenUp = "child_given_up"

@@ -72,6 +72,8 @@ public enum ErrorCode: String, Sendable, CaseIterable {
     case triggerTypeNotFound = "trigger_type_not_found"
     case invalidArguments = "INVALID_ARGUMENTS"
     case notFound = "NOT_FOUND"
+    /// Ours: a run of this job is under way, and its `concurrency_policy` allows no second one.
+    case jobRunning = "job_running"
     // HTTP-invoked functions (docs/reference/worker-protocol.md#http-functions).
     case urlValidationFailed = "url_validation_failed"
     case secretNotFound = "secret_not_found"
