@@ -9,12 +9,13 @@ struct StoreProbe {
     static func main() async {
         let words = Array(CommandLine.arguments.dropFirst())
         guard words.count >= 2 else {
-            say("usage: store-probe write|verify|hold|full|open|bench DIRECTORY …")
+            say("usage: store-probe write|churn|verify|hold|full|open|bench DIRECTORY …")
             exit(2)
         }
         do {
             switch words[0] {
             case "write": try await write(words[1], seed: UInt64(words[2]) ?? 0, durability: Durability(rawValue: words[3]) ?? .full)
+            case "churn": try await churn(words[1], seed: UInt64(words[2]) ?? 0)
             case "verify": try await verify(words[1], seed: UInt64(words[2]) ?? 0, acknowledged: Int(words[3]) ?? 0)
             case "hold": try hold(words[1])
             case "full": try await full(words[1])
@@ -60,6 +61,18 @@ struct StoreProbe {
                 if case .failure(let error) = result { say("failed \(number): \(error)") } else { say("ack \(number + 1)") }
                 window.leave()
             }
+        }
+    }
+
+    /// Opens, writes once, closes, and says how many writes are stored; without end.
+    static func churn(_ directory: String, seed: UInt64) async throws {
+        let operations = Operations(seed: seed)
+        while true {
+            let store = try open(directory)
+            let number = try await store.read { try Operations.stored($0) } ?? 0
+            try await store.write(cost: 600) { try operations.apply(number, to: $0) }
+            store.close()
+            say("ack \(number + 1)")
         }
     }
 

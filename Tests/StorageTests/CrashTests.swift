@@ -18,6 +18,20 @@ import Testing
         }
     }
 
+    /// 100 kills of a process that opens and closes its store without end: at no moment is what is intact taken for damaged.
+    @Test(arguments: 0..<10) func killsWhileOpeningAndClosingWedgeNothing(_ seed: Int) throws {
+        let scratch = try ScratchDirectory()
+        var generator = SeededGenerator(seed: UInt64(3000 + seed))
+        for _ in 0..<10 {
+            let acknowledged =
+                try Self.writeAndKill(
+                    scratch.path, seed: seed, acknowledgements: Int.random(in: 1...4, using: &generator), doing: "churn",
+                    delay: UInt32.random(in: 0...4_000, using: &generator)) ?? 0
+            let verdict = try ProbeProcess("verify", scratch.path, "\(seed)", "\(acknowledged)").answer()
+            #expect(verdict.hasPrefix("ok "), "seed \(seed): \(verdict)")
+        }
+    }
+
     /// Death of the process alone costs nothing with `normal` either.
     @Test func nothingAcknowledgedIsLostByKillsInNormal() throws {
         let scratch = try ScratchDirectory()
@@ -114,9 +128,10 @@ import Testing
 
     /// Answers how many writes are known to be acknowledged; nil when it was killed before it said anything.
     private static func writeAndKill(
-        _ directory: String, seed: Int, acknowledgements: Int, durability: String = "full"
+        _ directory: String, seed: Int, acknowledgements: Int, durability: String = "full", doing command: String = "write",
+        delay: UInt32 = 0
     ) throws -> Int? {
-        let probe = try ProbeProcess("write", directory, "\(seed)", durability)
+        let probe = try ProbeProcess(command, directory, "\(seed)", durability)
         var last: Int?
         var count = -1
         while count < acknowledgements, let line = probe.line() {
@@ -128,6 +143,8 @@ import Testing
             last = number
             count += 1
         }
+        // Microseconds of the seed, so that the kill meets every step of opening and closing.
+        if delay > 0 { usleep(delay) }
         probe.kill()
         // What it said before it died counts too.
         while let line = probe.line() {

@@ -48,13 +48,15 @@ public final class Store: Sendable {
         isNew = opened.isNew
         lock = LockHolder(lock: opened.lock)
         var watermark = CommitWatermark(files: files, lock: opened.lock, durability: settings.durability)
-        let left = try Self.emptyLog(opened.connection)
+        let left = try Self.checkpoint(opened.connection, SQLITE_CHECKPOINT_PASSIVE)
         if left > 0 {
             logger.warning(
                 .storeCheckpointDelayed, "store: the log cannot be brought into the database now", metadata: ["path": "\(files.database)"])
             watermark.committed(frames: left)
         }
         try watermark.opened()
+        // Only once nothing is owed by the log: killed in between, the next start must not miss what is in the database.
+        if left == 0 { _ = try Self.checkpoint(opened.connection, SQLITE_CHECKPOINT_TRUNCATE) }
         let readers = try ReaderPool(path: files.database, settings: settings)
         self.readers = readers
         let writer = Writer(connection: opened.connection, watermark: watermark, settings: settings, logger: logger) { reads in
@@ -74,11 +76,11 @@ public final class Store: Sendable {
 
     /// What was recovered from the log goes into the database, so that the count of acknowledged frames begins at 0. Answers how many frames
     /// stay in the log because the disk has no room; that must not keep what is stored from being read.
-    private static func emptyLog(_ connection: SQLiteConnection) throws(StorageError) -> Int {
+    private static func checkpoint(_ connection: SQLiteConnection, _ mode: Int32) throws(StorageError) -> Int {
         var inLog: Int32 = 0
         var moved: Int32 = 0
-        let result = sqlite3_wal_checkpoint_v2(connection.pointer, nil, SQLITE_CHECKPOINT_TRUNCATE, &inLog, &moved)
-        guard result != SQLITE_OK else { return 0 }
+        let result = sqlite3_wal_checkpoint_v2(connection.pointer, nil, mode, &inLog, &moved)
+        guard result != SQLITE_OK else { return inLog == moved ? 0 : max(0, Int(inLog)) }
         let error = connection.error(result)
         guard error.code == .diskFull || error.code == .inUse else { throw error }
         return max(0, Int(inLog))

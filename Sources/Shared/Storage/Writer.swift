@@ -343,9 +343,11 @@ final class Writer: @unchecked Sendable {
 
     private func close() {
         if !connection.isOutsideTransaction || !uncommitted.isEmpty { commitRelaxed() }
+        // Readers have gone by now. Into the database first, and written down that it is there: a log that was emptied while the record
+        // still counts on it would look damaged to the next start.
+        checkpoint(SQLITE_CHECKPOINT_PASSIVE)
         var inLog: Int32 = 0
         var moved: Int32 = 0
-        // Readers have gone by now.
         let result = sqlite3_wal_checkpoint_v2(connection.pointer, nil, SQLITE_CHECKPOINT_TRUNCATE, &inLog, &moved)
         connection.close()
         if result == SQLITE_OK { watermark.closed() }
