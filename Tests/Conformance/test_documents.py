@@ -3,12 +3,14 @@ what cannot be run here by the test or target that is named for it. Commands nam
 
 import os
 import re
+import shlex
+import signal
 import subprocess
 import sys
 
 import pytest
 from processes import everything
-from wire import BIN, ROOT
+from wire import BIN, ROOT, Fleet, free_port, wait_for
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 TESTS = "\n".join(path.read_text() for path in sorted((ROOT / "Tests/Conformance").glob("*.py")) if path.name != "test_documents.py")
@@ -123,3 +125,64 @@ def test_scripts_named_in_passing_have_the_options_that_documents_give_them():
             known = subprocess.run([sys.executable, ROOT / script, "--help"], capture_output=True, text=True, timeout=60, check=True).stdout
             wrong += [f"{page.name}: {script} has no option {option}" for option in options if not re.search(rf"{option}\b", known)]
     assert not wrong, "\n" + "\n".join(wrong)
+
+
+# The units of deploy/
+
+
+UNITS = sorted((ROOT / "deploy").glob("*.service"))
+
+
+def command_of(unit) -> list[str]:
+    words = shlex.split(re.search(r"(?m)^ExecStart=(.*)$", unit.read_text())[1])
+    return [str(BIN / words[0].rpartition("/")[2]), *words[1:]]
+
+
+@pytest.mark.parametrize("unit", [unit for unit in UNITS if " up " in unit.read_text()], ids=lambda unit: unit.stem)
+def test_the_command_of_a_unit_of_the_core_starts_it(tmp_path, unit):
+    fleet = Fleet(tmp_path, http={}, env=token(tmp_path))
+    words = [str(fleet.config) if word == "/etc/iii/config.yaml" else word for word in command_of(unit)]
+    process = subprocess.Popen(words, cwd=tmp_path, env=fleet.env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: fleet.cli("ps", check=False).returncode == 0, f"{unit.name}: the core answers")
+        assert fleet.rows()["iii-http"]["state"] in (("disabled",) if "--except" in words else ("waiting", "starting", "ready"))
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("unit", [unit for unit in UNITS if " up " not in unit.read_text()], ids=lambda unit: unit.stem)
+def test_the_command_of_a_unit_of_a_built_in_serves_its_entry(tmp_path, unit):
+    words = command_of(unit)
+    assert words[words.index("--engine") + 1] == "ws://127.0.0.1:49134"
+    name = words[words.index("--name") + 1]
+    config = {"host": "127.0.0.1", "port": free_port()} if name in ("iii-http", "iii-stream") else {}
+    fleet = Fleet(tmp_path, workers=[{"name": name, "config": config}], args=["--except", name], env=token(tmp_path)).up()
+    words[words.index("--engine") + 1] = fleet.url
+    with open(tmp_path / "unit.log", "wb") as log:
+        process = subprocess.Popen(words, cwd=tmp_path, env=fleet.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        caller = fleet.connect()
+
+        def is_there():
+            assert process.poll() is None, (tmp_path / "unit.log").read_text()
+            return any(row["name"] == name for row in caller.call("engine::workers::list", {})["workers"])
+
+        wait_for(is_there, f"{unit.name}: {name} is connected")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0, (tmp_path / "unit.log").read_text()
+        caller.close()
+    finally:
+        process.kill()
+        fleet.stop()
+        fleet.kill()
+
+
+def token(directory) -> dict[str, str]:
+    """What `LoadCredential=` and `Environment=` of the units amount to."""
+    (directory / "token").write_text("0123456789abcdef" * 4 + "\n")
+    (directory / "token").chmod(0o600)
+    return {"III_BUILTIN_TOKEN_FILE": str(directory / "token")}
