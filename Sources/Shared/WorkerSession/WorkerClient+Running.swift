@@ -53,7 +53,7 @@ extension WorkerClient: Service {
     }
 
     private func watch(_ number: Int32) -> any DispatchSourceSignal {
-        signal(number, SIG_IGN)
+        // Not ignored first: the source brings a handler of its own, a moment later, and a signal in that moment would be lost.
         let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
         source.setEventHandler { [endings] in _ = endings.continuation.yield() }
         source.resume()

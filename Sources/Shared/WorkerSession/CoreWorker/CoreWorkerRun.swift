@@ -348,7 +348,8 @@ final class CoreWorkerRun<W: CoreWorker>: @unchecked Sendable {
 
     private func watchSignals() {
         for number in [SIGTERM, SIGINT] {
-            signal(number, SIG_IGN)
+            // Not ignored first: the source brings a handler of its own, a moment later, and a signal in that moment would be lost
+            // for good. As it is, it ends a process that has nothing to finish yet.
             let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
             source.setEventHandler { [self] in
                 loop.execute { [self] in leave(0) }
