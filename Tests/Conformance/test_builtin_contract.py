@@ -2,8 +2,10 @@
 
 import contextlib
 import os
+import random
 import signal
 import subprocess
+import time
 
 import pytest
 import requests
@@ -319,6 +321,18 @@ def standalone(core, name: str, *args, env=None):
         process.kill()
         process.wait()
         print((core.directory / f"{name}.log").read_text())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_signal_at_any_moment_of_its_start_ends_a_built_in(core, seed):
+    """At once while it has no handler yet, else in order; it is never passed over, and never a crash."""
+    draw = random.Random(seed)
+    for _ in range(20):
+        with standalone(core, "early") as process:
+            # Not a wait for something: any moment of the start is to do.
+            time.sleep(draw.uniform(0, 0.12))
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) in (0, -signal.SIGTERM)
 
 
 @pytest.mark.parametrize("function", ["core::fleet::list", "core::metrics::snapshot", "builtin::iii-http::drain"])

@@ -76,6 +76,10 @@ final class CoreWorkerRun<W: CoreWorker>: @unchecked Sendable {
             link.start()
         }
         ended.wait()
+        // The process ends next, and its libraries with it: a loop that still ran would find them gone (SIGSEGV instead of our code).
+        let stopped = DispatchSemaphore(value: 0)
+        group.shutdownGracefully(queue: .global()) { _ in stopped.signal() }
+        _ = stopped.wait(timeout: .now() + 1)
         return exitCode
     }
 
