@@ -312,7 +312,7 @@ import Testing
         let held = DispatchSemaphore(value: 0)
         store.write(cost: 1) { _ in
             held.signal()
-            _ = gate.wait(timeout: .now() + 60)
+            _ = gate.wait(timeout: .now() + 600)
         } completion: { _ in
         }
         await wait(held)
@@ -321,7 +321,7 @@ import Testing
     private static func wait(_ semaphore: DispatchSemaphore) async {
         await withCheckedContinuation { continuation in
             DispatchQueue.global().async {
-                #expect(semaphore.wait(timeout: .now() + 60) == .success)
+                #expect(semaphore.wait(timeout: .now() + 600) == .success)
                 continuation.resume()
             }
         }
