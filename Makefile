@@ -51,6 +51,7 @@ bench: ## measure against the named peers and print the table of docs/benchmarks
 	swift build -c release --static-swift-stdlib --product iii-load
 	.cache/venv/bin/python benchmarks/run.py
 	.cache/venv/bin/python benchmarks/streams.py
+	.cache/venv/bin/python benchmarks/cron.py
 
 bench-stores: ## measure the embedded store beside the bare C library, and the Redis client beside redis-benchmark
 	@scripts/install-packages build test bench

@@ -11,7 +11,7 @@ import time
 import pytest
 import yaml
 from processes import entries_of, run_core, save, serving, settle
-from wire import BIN, ROOT, Fleet, fleet, wait_for
+from wire import BIN, BUILTIN_SECRET, ROOT, Fleet, builtin, fleet, wait_for
 
 
 def cron(**config) -> dict:
@@ -422,6 +422,46 @@ def test_the_directory_of_the_store_cannot_be_made(tmp_path):
         wait_for(lambda: "cannot start" in it.output() and str(tmp_path / "file") in it.output(), "the reason")
     finally:
         it.stop()
+
+
+# Extending (docs/extending.md).
+
+
+def probe(**config) -> dict:
+    """`iii-cron` as a third party builds it, with a lock store `probe`."""
+    return {"name": "schedules", "exec": str(BIN / "cron-probe"), "core_worker": True, "config": config}
+
+
+def test_a_lock_store_of_somebody_elses_is_chosen_by_name(tmp_path):
+    with fleet(workers=[probe(adapter={"name": "probe"}, file_path=str(tmp_path / "cron"))]) as it:
+        wire = it.connect()
+        wire.register("jobs::one")
+        wire.register_trigger("cron", "jobs::one", config={"expression": "* * * * * *", "key": "one"})
+        tokens = [fire(wire, "jobs::one")["fencing_token"] for _ in range(2)]
+        assert tokens[0] < tokens[1] <= 3
+        wire.close()
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"workers": [{"name": "iii-worker-manager"}, probe(adapter={"name": "prob"})]}))
+    done = run_core("config", "check", "-c", "config.yaml", cwd=tmp_path)
+    assert done.returncode == 1 and "did you mean `probe`?" in done.stderr, done.stderr
+
+
+def test_another_scheduler_takes_the_type_over_and_gives_it_back(tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text(BUILTIN_SECRET)
+    secret.chmod(0o600)
+    with fleet(workers=[cron()], env={"III_BUILTIN_TOKEN_FILE": str(secret)}) as it:
+        # A core worker, as a built-in is: nobody else may take a built-in's type.
+        wire, scheduler = it.connect(), builtin(it, "scheduler")
+        wire.register("jobs::one")
+        trigger = wire.register_trigger("cron", "jobs::one", config={"expression": "* * * * * *"})
+        fire(wire, "jobs::one")
+        scheduler.register_type("cron")
+        assert scheduler.expect("registertrigger", id=trigger)["config"] == {"expression": "* * * * * *"}
+        wait_for(lambda: wire.call("cron::list", {})["total"] == 0, "the built-in has let go")
+        scheduler.close()
+        wait_for(lambda: wire.call("cron::list", {})["total"] == 1, "the built-in has it again")
+        fire(wire, "jobs::one")
+        wire.close()
 
 
 # The page.

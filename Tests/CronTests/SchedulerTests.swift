@@ -375,4 +375,30 @@ import Testing
         #expect(cron.scheduler.count == 0 && cron.scheduler.lanes.isEmpty && cron.scheduler.peers.isEmpty)
         #expect(cron.scheduler.heap.count <= 200 && cron.scheduler.slots.count == 100)
     }
+
+    @Test func jobsThatNobodyRegistersAnyMoreAreForgottenAtTheBound() throws {
+        var cron = CronSimulation("2026-01-01T00:00:30")
+        cron.scheduler = Scheduler(limits: .init(memories: 100))
+        cron.serve()
+        for index in 0..<1_000 {
+            try cron.register("\(index)", ["expression": "0 * * * * *", "key": .string("k\(index)"), "catch_up": "last"])
+            cron.unregister("\(index)", isWithdrawn: false)
+        }
+        #expect(cron.scheduler.memories.count <= 100 && cron.memories.compactMapValues { $0 }.count <= 100)
+    }
+
+    @Test func listingGoesThroughAllInPages() throws {
+        var cron = CronSimulation("2026-01-01T00:00:30")
+        for index in (0..<250).shuffled() {
+            try cron.register("t\(1_000 + index)", ["expression": "@daily"], function: index % 2 == 0 ? "jobs::even" : "jobs::odd")
+        }
+        var seen: [String] = []
+        while true {
+            let page = cron.scheduler.page(after: seen.last, limit: 40, function: "jobs::even")
+            #expect(page.total == 125)
+            seen += page.triggers.map(\.id)
+            if page.isLast { break }
+        }
+        #expect(seen == stride(from: 1_000, to: 1_250, by: 2).map { "t\($0)" })
+    }
 }

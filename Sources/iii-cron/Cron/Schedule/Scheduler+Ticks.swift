@@ -142,6 +142,7 @@ extension Scheduler {
         guard let memory = memories[trigger.identity], memory.signature == trigger.schedule.signature else {
             // A new job, or an edited schedule, which owes nothing from before.
             let memory = JobMemory(signature: trigger.schedule.signature, since: now, through: second)
+            if memories.count >= limits.memories { forgetStrangers(&effects) }
             memories[trigger.identity] = memory
             return effects.append(.remember(trigger.identity, memory))
         }
@@ -156,6 +157,15 @@ extension Scheduler {
         lanes[key, default: Lane()].catchUp += owed
         if owed.isEmpty { decided(trigger, through: second, &effects) }
         catchUp(key, trigger, now: now, &effects)
+    }
+
+    /// Forgets half of the jobs that nobody has registered now, those first whose ticks are furthest back.
+    private mutating func forgetStrangers(_ effects: inout [CronEffect]) {
+        let strangers = memories.filter { peers[$0.key] == nil }.sorted { $0.value.through < $1.value.through }
+        for (identity, _) in strangers.prefix((strangers.count + 1) / 2) {
+            memories[identity] = nil
+            effects.append(.remember(identity, nil))
+        }
     }
 
     /// Remembers, for jobs that catch up, how far their ticks have been decided about.

@@ -13,6 +13,8 @@ struct Scheduler {
         var fires = 16_000
         /// Missed ticks of one job that are counted one by one.
         var counted = 10_000
+        /// Jobs whose ticks are remembered, those that nobody has registered any more included; of these the ones that ticked last stay.
+        var memories = 200_000
         /// Claims that an earlier process left and nobody asked for are closed after this time.
         var leftClaims = 3_600_000
     }
@@ -90,8 +92,23 @@ struct Scheduler {
     var running: [String: Int] {
         fires.values.reduce(into: [:]) { if $1.stage == .running { $0[$1.trigger.id, default: 0] += 1 } }
     }
-    /// Every trigger in force, by id.
-    var triggers: [CronTrigger] { slots.compactMap { $0?.trigger }.sorted { $0.id < $1.id } }
+    /// The first `limit` triggers behind `after`, by id, and how many there are in all and behind them. Never sorts more than a page.
+    func page(after: String?, limit: Int, function: String?) -> (triggers: [CronTrigger], total: Int, isLast: Bool) {
+        var page: [CronTrigger] = []
+        var (total, behind) = (0, 0)
+        for job in slots {
+            guard let trigger = job?.trigger, function == nil || trigger.target.functionID.text == function else { continue }
+            total += 1
+            if let after, trigger.id <= after { continue }
+            behind += 1
+            if page.count == limit, let last = page.last {
+                guard trigger.id < last.id else { continue }
+                page.removeLast()
+            }
+            page.insert(trigger, at: page.firstIndex { $0.id > trigger.id } ?? page.count)
+        }
+        return (page, total, behind == page.count)
+    }
 
     /// The rank of a trigger among its equals: decides who has which claim.
     func lane(of trigger: CronTrigger) -> LaneKey {

@@ -4,6 +4,8 @@ import IIIWorker
 /// The functions `cron::*` (docs/reference/cron.md#functions). Each refuses what it does not understand, naming the member.
 final class CronFunctions {
     private let worker: CronWorker
+    /// Jobs about which it was said by hand whether they are paused.
+    private static let maximumPauses = 100_000
 
     init(worker: CronWorker) { self.worker = worker }
 
@@ -39,15 +41,12 @@ final class CronFunctions {
         let limit = try input.integer("limit", 1...1_000) ?? 100
         let after = try input.text("after")
         let functionID = try input.text("function_id")
-        let all = worker.scheduler.triggers
-        let matching = functionID.map { id in all.filter { $0.target.functionID.text == id } } ?? all
-        let rest = after.map { after in matching.drop { $0.id <= after } } ?? matching[...]
+        let page = worker.scheduler.page(after: after, limit: limit, function: functionID)
         let running = worker.scheduler.running
-        let page = rest.prefix(limit)
         var answer: [String: JSONValue] = [
-            "jobs": .array(page.map { .object(summary($0, running: running[$0.id] ?? 0)) }), "total": JSONValue(matching.count),
+            "jobs": .array(page.triggers.map { .object(summary($0, running: running[$0.id] ?? 0)) }), "total": JSONValue(page.total),
         ]
-        if rest.count > limit, let last = page.last { answer["next_cursor"] = .string(last.id) }
+        if !page.isLast, let last = page.triggers.last { answer["next_cursor"] = .string(last.id) }
         return .object(answer)
     }
 
@@ -221,7 +220,12 @@ final class CronFunctions {
             let input = try CronInput(call.data)
             try input.allow("id", "key")
             let trigger = try trigger(input)
-            worker.runs?.setPaused(trigger.identity, isPaused) { result in
+            guard worker.pauses.count < Self.maximumPauses || worker.pauses[trigger.identity] != nil else {
+                throw InvocationError(.invocationFailed, "\(Self.maximumPauses) jobs are paused already; resume some first")
+            }
+            // Where resumed is what the trigger says anyway, nothing needs to be kept.
+            let kept = !isPaused && !trigger.options.isPaused ? nil : isPaused
+            worker.runs?.setPaused(trigger.identity, kept) { result in
                 switch result {
                 case .success: call.reply(["id": .string(trigger.id), "paused": .bool(isPaused)])
                 case .failure(let error): call.fail(InvocationError(.invocationFailed, "the lock store cannot be written: \(error)"))

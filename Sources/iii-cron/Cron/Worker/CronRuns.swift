@@ -324,8 +324,8 @@ final class CronRuns {
         return true
     }
 
-    /// Pauses or resumes a job at every instance.
-    func setPaused(_ identity: String, _ isPaused: Bool, then: @escaping (Result<Void, any Error>) -> Void) {
+    /// Pauses or resumes a job at every instance; nil: as its trigger says.
+    func setPaused(_ identity: String, _ isPaused: Bool?, then: @escaping (Result<Void, any Error>) -> Void) {
         let claims = claims
         context.perform {
             try await claims.setPaused(identity, isPaused)
