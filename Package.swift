@@ -180,7 +180,9 @@ let package = Package(
         .testTarget(
             name: "EngineTests", dependencies: ["IIIEngine", "IIISettings", "IIIWorker", "IIITestSupport", nioEmbedded],
             path: "Tests/EngineTests"),
-        .testTarget(name: "WorkerTests", dependencies: ["IIIWorker", "IIITestSupport", lifecycle, nioPosix], path: "Tests/WorkerTests"),
+        .testTarget(
+            name: "WorkerTests", dependencies: ["IIIWorker", "IIIEngine", "IIITestSupport", "IIITransport", lifecycle, nioPosix],
+            path: "Tests/WorkerTests"),
         .testTarget(
             name: "HTTPGatewayTests",
             dependencies: ["IIIHTTPGateway", "IIISettings", "IIIWorker", "IIICrypto", "IIITransport", nioEmbedded],
