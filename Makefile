@@ -41,8 +41,9 @@ test-sdk: ## the official SDK suites only
 	@scripts/install-packages build test
 	@scripts/test release sdk
 
-soak: build ## an hour of kills and load; stops by itself
+soak: build ## an hour of kills and load, and 100 rounds of kills against queues; stops by itself
 	@scripts/install-packages build test
+	III_QUEUE_ROUNDS=100 .cache/venv/bin/python -m pytest -q Tests/Conformance/test_queue_crashes.py
 	.cache/venv/bin/python Tests/Conformance/soak.py --minutes 60
 
 bench: ## measure against the named peers and print the table of docs/benchmarks.md

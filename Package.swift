@@ -123,7 +123,8 @@ let package = Package(
 
         // iii-queue
         .target(
-            name: "IIIQueue", dependencies: ["IIIProtocol", "IIISettings", "IIITelemetry", "IIIWorker", nioCore, metrics, logging],
+            name: "IIIQueue",
+            dependencies: ["IIIProtocol", "IIISettings", "IIIStorage", "IIITelemetry", "IIIWorker", nioCore, metrics, logging],
             path: "Sources/iii-queue/Queue"),
         .executableTarget(
             name: "iii-queue", dependencies: ["IIIQueue", "IIIWorker", "IIITelemetry", argumentParser, logging],
@@ -156,6 +157,7 @@ let package = Package(
 
         // Examples and benchmarks
         .executableTarget(name: "visits-worker", dependencies: ["IIIWorker"], path: "examples/visits"),
+        .executableTarget(name: "queue-example", dependencies: ["IIIWorker"], path: "examples/queue"),
         .executableTarget(name: "hello-worker", dependencies: ["IIIWorker"], path: "examples/hello", exclude: ["config.yaml"]),
         .executableTarget(name: "traced-worker", dependencies: ["IIIWorker", metricsAPI, tracing], path: "examples/traced"),
         .executableTarget(name: "redis-bench", dependencies: ["IIIRedis", nioCore, nioPosix], path: "benchmarks/stores/redis"),
@@ -199,7 +201,8 @@ let package = Package(
             name: "ServerTests", dependencies: ["IIIServer", "IIITransport", nioHTTP1, nioPosix, logging],
             path: "Tests/ServerTests"),
         .testTarget(
-            name: "QueueTests", dependencies: ["IIIQueue", "IIIProtocol", "IIISettings", "IIITestSupport", "IIIWorker"],
+            name: "QueueTests",
+            dependencies: ["IIIQueue", "IIIProtocol", "IIISettings", "IIIStorage", "IIITestSupport", "IIIWorker", nioEmbedded, logging],
             path: "Tests/QueueTests"),
         .testTarget(
             name: "ItemsTests",

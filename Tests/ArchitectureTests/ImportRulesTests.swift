@@ -33,7 +33,7 @@ import Testing
         "iii-stream/Contract": ["IIIItems"],
         "iii-stream/State": ["IIIProtocol", "IIISettings", "IIITelemetry", "IIIWorker", "IIIItems"],
         "iii-stream/Command": ["IIITelemetry", "IIIWorker", "IIIState"],
-        "iii-queue/Queue": ["IIIProtocol", "IIISettings", "IIITelemetry", "IIIWorker"],
+        "iii-queue/Queue": ["IIIProtocol", "IIISettings", "IIIStorage", "IIITelemetry", "IIIWorker"],
         "iii-queue/Command": ["IIITelemetry", "IIIWorker", "IIIQueue"],
         "iii-cron/Cron": [
             "IIIProtocol", "IIISettings", "IIICrypto", "IIIStorage", "IIIRedis", "IIITelemetry", "IIIWorker",

@@ -413,7 +413,7 @@ workers:
       queue_configs:
         default: {type: standard, max_retries: 3, concurrency: 10, backoff_ms: 1000, poll_interval_ms: 100, max_priority: 9, priority_field: p}
         ordered: {type: fifo, message_group_field: id}
-      adapter: {name: rabbitmq, config: {amqp_url: 'amqp://localhost:5672', max_attempts: 3, prefetch_count: 10, queue_mode: fifo}}
+      adapter: {name: builtin, config: {store_method: file_based, file_path: ./q, save_interval_ms: 5000, max_attempts: 3, backoff_ms: 1000, concurrency: 10, mode: fifo, poll_interval_ms: 100, channel_size: 9}}
   - name: iii-pubsub
     config: {adapter: {name: local}}
   - name: iii-cron

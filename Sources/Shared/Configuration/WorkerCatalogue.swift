@@ -19,7 +19,7 @@ package enum WorkerCatalogue {
             "iii-stream", .executable(name: "iii-stream", role: "stream"), StreamSettings.group, start: 3, stop: 1,
             listener: .init(name: "stream", defaultPort: StreamSettings.defaultPort)),
         WorkerType("iii-state", .executable(name: "iii-stream", role: "state"), StateSettings.group, isDefault: true),
-        WorkerType("iii-queue", .executable(name: "iii-queue", role: "queue"), QueueSettings.group, start: 1, stop: 3),
+        WorkerType("iii-queue", .executable(name: "iii-queue", role: "queue"), QueueSettings.group, start: 1, stop: 3, isDefault: true),
         WorkerType("iii-pubsub", .executable(name: "iii-queue", role: "pubsub"), PubsubSettings.group, isDefault: true),
         WorkerType("iii-cron", .executable(name: "iii-cron", role: "cron"), CronSettings.group, start: 2, stop: 2, isDefault: true),
         WorkerType("iii-http-functions", .executable(name: "iii-http", role: "outbound"), HTTPFunctionsSettings.group),

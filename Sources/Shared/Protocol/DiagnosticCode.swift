@@ -29,6 +29,9 @@ public enum DiagnosticCode: String, Sendable, CaseIterable {
     case triggerNeverFires = "trigger_never_fires"
     case deliveryFailed = "delivery_failed"
     case eventsDropped = "events_dropped"
+    case messageDead = "message_dead"
+    case queueStalled = "queue_stalled"
+    case queueInMemory = "queue_in_memory"
     case routeUnreachable = "route_unreachable"
     case methodUnsupported = "method_unsupported"
 

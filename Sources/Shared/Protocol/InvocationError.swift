@@ -6,6 +6,21 @@ public struct InvocationError: Error, Sendable, Equatable, CustomStringConvertib
     public var message: String
     /// Of the handler that failed, where its SDK sends one.
     public var stacktrace: String?
+    /// More about it, for programs (docs/reference/worker-protocol.md#calls).
+    public var details = Details()
+
+    /// Members beyond the baseline's; absent unless somebody has set them.
+    public struct Details: Sendable, Equatable {
+        /// Of `invocation_stopped`: whether the callee's connection was closed or broke.
+        public var reason: String?
+        /// Set by a handler: a queue is not to try again.
+        public var isFinal = false
+        /// Set by a handler: a queue is to try again after this pause, in milliseconds.
+        public var retryAfter: Int?
+
+        /// None of them.
+        public init() {}
+    }
 
     /// An error with a code of your own.
     public init(code: String, message: String, stacktrace: String? = nil) {
@@ -23,12 +38,18 @@ public struct InvocationError: Error, Sendable, Equatable, CustomStringConvertib
     public init?(json: JSONValue) {
         guard let code = json["code"]?.string, let message = json["message"]?.string else { return nil }
         self.init(code: code, message: message, stacktrace: json["stacktrace"]?.string)
+        details.reason = json["reason"]?.string
+        details.isFinal = json["no_retry"]?.bool ?? false
+        details.retryAfter = json["retry_after_ms"]?.integer.flatMap { $0 >= 0 ? Int(exactly: $0) : nil }
     }
 
     /// As it stands in an `invocationresult`.
     public var json: JSONValue {
         var members: [String: JSONValue] = ["code": .string(code), "message": .string(message)]
         if let stacktrace { members["stacktrace"] = .string(stacktrace) }
+        if let reason = details.reason { members["reason"] = .string(reason) }
+        if details.isFinal { members["no_retry"] = true }
+        if let retryAfter = details.retryAfter { members["retry_after_ms"] = JSONValue(retryAfter) }
         return .object(members)
     }
 
@@ -68,6 +89,16 @@ public enum ErrorCode: String, Sendable, CaseIterable {
     case invocationFailed = "invocation_failed"
     // Topics and queues (docs/reference/pubsub.md).
     case topicNotSet = "topic_not_set"
+    case topicRequired = "topic_required"
+    case queueNotSet = "queue_not_set"
+    case messageIDNotSet = "message_id_not_set"
+    case publishFailed = "publish_failed"
+    case redriveFailed = "redrive_failed"
+    case redriveMessageFailed = "redrive_message_failed"
+    case discardMessageFailed = "discard_message_failed"
+    case deadLettersFailed = "dlq_messages_failed"
+    /// A function of ours that looks after queues could not do it.
+    case queueFailed = "queue_failed"
     case triggerRegistrationFailed = "trigger_registration_failed"
     case triggerTypeNotFound = "trigger_type_not_found"
     case invalidArguments = "INVALID_ARGUMENTS"

@@ -85,7 +85,7 @@ package final class Engine: @unchecked Sendable {
     /// What listeners did that are closed.
     var closedListeners = ServerMetrics.Reading()
     private(set) lazy var housekeeping = Housekeeping(engine: self)
-    private var generator = SystemRandomNumberGenerator()
+    var generator = SystemRandomNumberGenerator()
     private var invocationPrefix: UInt64
     private var invocationCount: UInt64 = 0
 
@@ -200,7 +200,8 @@ package final class Engine: @unchecked Sendable {
         guard let departure = registry.remove(worker) else { return }
         counters.workersLeft += 1
         if let name = worker.builtinName { held.expect(departure.lostFunctions.map(\.id), of: name) }
-        for pending in departure.stopped { stop(pending) }
+        let reason = connection.peerCloseCode != nil || connection.hasClosedCleanly ? "connection_closed" : "connection_lost"
+        for pending in departure.stopped { stop(pending, reason: reason) }
         perform(departure.triggerEffects)
         telemetry.forget(worker.id)
         channels.ownerDisconnected(worker.id)

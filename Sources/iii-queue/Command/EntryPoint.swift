@@ -11,7 +11,7 @@ import Logging
 struct EntryPoint: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "iii-queue",
-        abstract: "Topics of the iii engine: serves 'publish' and the trigger type 'subscribe'.",
+        abstract: "Queues of the iii engine: keeps what was acknowledged and delivers it; or topics without memory.",
         discussion: """
             Connects to a running core, fetches the configuration of its entry and serves it. The secret of a built-in comes on a \
             descriptor that the core passes, or from III_BUILTIN_TOKEN_FILE.
@@ -25,19 +25,21 @@ struct EntryPoint: ParsableCommand {
     @Option(help: "Name of the configuration entry to serve.")
     var name: String?
 
-    @Option(help: "What to be: 'pubsub', for an iii-pubsub entry. Default: III_BUILTIN_ROLE.")
+    @Option(help: "What to be: 'queue', or 'pubsub' for an iii-pubsub entry. Default: III_BUILTIN_ROLE, else queue.")
     var role: String?
 
     func run() throws {
         TelemetryLog.bootstrapFromEnvironment()
-        let role = role ?? getenv("III_BUILTIN_ROLE").map { String(cString: $0) } ?? PubSub.role
+        let role = role ?? getenv("III_BUILTIN_ROLE").map { String(cString: $0) } ?? Queue.role
         switch role {
+        case Queue.role:
+            throw ExitCode(CoreWorkerProcess.run(Queue.self, engineURL: engine, name: name))
         case PubSub.role:
             let ownName = getenv("III_ENTRY_NAME") == nil ? PubSub.entryName : nil
             throw ExitCode(CoreWorkerProcess.run(PubSub.self, engineURL: engine, name: name ?? ownName))
         default:
             Logger(label: "iii-queue").error(
-                .configurationInvalid, "iii-queue cannot be '\(role)' in this build: it can be '\(PubSub.role)'")
+                .configurationInvalid, "iii-queue cannot be '\(role)' in this build: it can be '\(Queue.role)' or '\(PubSub.role)'")
             throw ExitCode(CoreWorkerProcess.configurationExitCode)
         }
     }

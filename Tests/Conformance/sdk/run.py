@@ -16,7 +16,12 @@ for (item,) in entries:
     print(f"expected to fail, see docs/compatibility.md: {item}")
 # As the suites' own fixture has it: their remote endpoints are servers on this host.
 remote = {"name": "iii-http-functions", "config": {"security": {"url_allowlist": ["localhost", "127.0.0.1"], "block_private_ips": False, "require_https": False}}}
-with fleet(http={}, workers=[remote, {"name": "iii-pubsub"}, {"name": "iii-state"}]) as it:
+# As the suites' own configuration has them.
+standard = {"type": "standard", "concurrency": 5, "max_retries": 3}
+queues = {name: standard for name in ["default", "test-orders", "test-multi", "test-chain", "test-chain-entry"]}
+queues["payment"] = {"type": "fifo", "message_group_field": "transaction_id", "concurrency": 2, "max_retries": 5}
+queue = {"name": "iii-queue", "config": {"queue_configs": queues}}
+with fleet(http={}, workers=[remote, queue, {"name": "iii-pubsub"}, {"name": "iii-state"}]) as it:
     # The suites read these two; their own coverage options are switched off.
     environment = {**os.environ, "III_URL": it.url, "III_HTTP_URL": it.http_url}
     command = [sys.executable, "-m", "pytest", "-q", "--no-cov", "-p", "no:cacheprovider", "--timeout", "90", "-W", "ignore"]

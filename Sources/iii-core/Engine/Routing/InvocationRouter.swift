@@ -260,8 +260,10 @@ extension Engine {
     }
 
     /// Fails a call whose callee is gone, at once (docs/reference/worker-protocol.md#disconnecting).
-    func stop(_ pending: PendingInvocation) {
-        fail(pending, InvocationError(.invocationStopped, "Invocation stopped"))
+    func stop(_ pending: PendingInvocation, reason: String? = nil) {
+        var error = InvocationError(.invocationStopped, "Invocation stopped")
+        error.details.reason = reason
+        fail(pending, error)
     }
 
     /// Ends a call, taken out of its callee's table, with an error of the core's own.

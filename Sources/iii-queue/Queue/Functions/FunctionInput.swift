@@ -11,7 +11,8 @@ struct FunctionInput {
     init(_ payload: [UInt8], function: String) throws(InvocationError) {
         self.function = function
         bytes = payload
-        let spans = payload.withUnsafeBytes { JSONMembers($0)?.ranges }
+        // Nothing at all is an object without members.
+        let spans = payload.elementsEqual("null".utf8) ? [:] : payload.withUnsafeBytes { JSONMembers($0)?.ranges }
         guard let spans else { throw Self.error(function, "invalid type: expected an object") }
         self.spans = spans
     }
@@ -38,9 +39,9 @@ struct FunctionInput {
         return text
     }
 
-    /// The text of a member that may be absent or null.
-    func optionalText(_ key: String) throws(InvocationError) -> String? {
-        guard let value = self[key] else { return nil }
+    /// The text of a member that may be absent or null; the first of `keys` that is there counts.
+    func optionalText(_ keys: String...) throws(InvocationError) -> String? {
+        guard let key = keys.first(where: { self[$0] != nil }), let value = self[key] else { return nil }
         guard let text = value.string else { throw invalid("`\(key)` must be a string") }
         return text
     }
