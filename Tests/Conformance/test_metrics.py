@@ -25,7 +25,8 @@ def core(tmp_path_factory):
     """With everything on that has metrics of its own: TLS on the gateway, a Swift worker."""
     certificate, key = Authority(tmp_path_factory.mktemp("ca")).issue("rsa", key="rsa")
     functions = {"name": "iii-http-functions", "config": {"security": {"require_https": False, "block_private_ips": False}}}
-    with fleet(http={"tls": {"cert_file": str(certificate), "key_file": str(key)}}, workers=[functions]) as it:
+    workers = [functions, {"name": "iii-cron"}, {"name": "iii-state"}]
+    with fleet(http={"tls": {"cert_file": str(certificate), "key_file": str(key)}}, workers=workers) as it:
         with open(it.directory / "traced.log", "wb") as log:
             worker = subprocess.Popen([BIN / "traced-worker"], env={**os.environ, "III_URL": it.url}, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
@@ -85,7 +86,7 @@ def documented() -> set[str]:
 
 def base(name: str) -> str:
     """The name that the page gives a sample."""
-    return re.sub(r"^sdk_", "", re.sub(r"_(bucket|sum|count)$", "", name) if "duration" in name else name)
+    return re.sub(r"^sdk_", "", re.sub(r"_(bucket|sum|count)$", "", name) if "_seconds_" in name else name)
 
 
 @unverified
@@ -95,13 +96,16 @@ def test_the_page_and_a_running_fleet_name_the_same_metrics(core):
     caller.call("shop::order", {"items": 1})
     caller.error_of("shop::order", {"items": "three"})
     requests.get(core.http_url + "/nowhere", verify=False)
-    caller.close()
+    caller.register("counted::tick")
+    caller.register_trigger("cron", "counted::tick", config={"expression": "* * * * * *"})
+    caller.answer(caller.expect("invokefunction"), {})
 
     def scraped() -> set[str]:
         return {base(name) for name in samples(core) if not name.startswith("shop_")}
 
     wait_for(lambda: not documented() - scraped(), "every documented metric to be there", timeout=30, interval=0.5)
     assert not scraped() - documented(), "metrics that the page does not explain"
+    caller.close()
 
 
 def test_calls_are_counted_by_function_and_status(core):
