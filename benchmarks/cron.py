@@ -128,9 +128,10 @@ def ours(count: int, seconds: float) -> dict:
             # From the first fire on: what nobody answers would hold up what comes after it.
             firing = Firing(serving)
             start = time.monotonic()
-            for number in range(count):
+            # The last one that iii-cron takes is the one that fires every second.
+            for number in range(count - 1):
                 wire.register_trigger("cron", "bench::rare", trigger_id=f"t{number}", config={"expression": f"{rng.randrange(60)} {rng.randrange(60)} * * * *", "key": f"k{number}"})
-            wait_for(lambda: asking.call("cron::list", {"limit": 1})["total"] == count, "all triggers are in force", timeout=300, interval=0.2)
+            wait_for(lambda: asking.call("cron::list", {"limit": 1})["total"] == count - 1, "all triggers are in force", timeout=300, interval=0.2)
             registrations = count / (time.monotonic() - start)
             memory = resident(pid)
             idle = share(pid, seconds)
