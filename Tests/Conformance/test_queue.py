@@ -498,6 +498,8 @@ def test_a_subscription_outlives_its_worker(wires):
     back.register(f)
     subscribed(back, f, name)
     assert sorted(taken(back, 3, function_id=f)) == [0, 1, 2]
+    # The newer subscription stands for the one before, also if that ends later.
+    wait_for(lambda: stats(publisher, name)["consumer_count"] == 1, "one subscription is left")
 
 
 def test_a_subscription_without_topic_is_taken_and_never_fires(core, wire):

@@ -88,7 +88,8 @@ extension Queue {
 
     private func ended(_ release: TriggerRelease<Subscriber?>) {
         guard let subscriber = release.value else { return release.complete() }
-        guard release.reason == .unregistered else {
+        let others = subscribers.triggers(of: subscriber.subscription).filter { $0 != release.binding.id }
+        guard release.reason == .unregistered || others.contains(where: { provider?.isAttached($0) == true }) else {
             // Its worker is gone and may come back: what is published meanwhile is for it.
             seen[release.binding.id] = clock.now
             return release.keep()
@@ -96,6 +97,7 @@ extension Queue {
         endSubscription(release.binding.id)
         store?.forget(bindings: [release.binding.id]) { _ in release.complete() }
         // Who takes its subscription back means all that its earlier processes have left behind, too.
+        guard release.reason == .unregistered else { return }
         forgetDetached(of: subscriber.subscription, but: release.binding.id)
     }
 
