@@ -180,6 +180,7 @@ func load(_ text: String, _ environment: [String: String] = [:]) throws(Configur
         ("workers:\n  - name: iii-htpp", 2, "did you mean 'iii-http'?"),
         ("workers:\n  - name: quue", 2, "did you mean 'queue'?"),
         ("workers:\n  - name: my-worker", 2, "`exec:`"),
+        ("workers:\n  - name: my-worker\n    exec: [a, null]", 3, "my-worker.exec[1]: invalid value: null"),
         ("workers:\n  - name: iii-http\n    config:\n      prot: 1", 4, "iii-http.config: unknown field `prot`"),
         (
             "workers:\n  - name: iii-http\n    config:\n      port: abc", 4,

@@ -4,11 +4,11 @@ import contextlib
 import json
 import os
 import signal
-import time
 
 import pytest
 from websockets.exceptions import ConnectionClosed
 
+from processes import settle
 from wire import BUILTIN_SECRET, RawSocket, Wire, fleet, metrics, wait_for
 
 LISTINGS = 2_500
@@ -122,7 +122,8 @@ def test_a_stopped_engine_takes_nobody_for_silent(secret):
         dead = RawSocket(it.port)
         before = metrics(it)
         os.kill(it.process.pid, signal.SIGSTOP)
-        time.sleep(20)
+        # The fault itself: longer than the silence after which a built-in is restarted.
+        settle(20)
         os.kill(it.process.pid, signal.SIGCONT)
         wait_for(lambda: metrics(it)["own_stalls"] > before["own_stalls"], "the engine to notice")
         caller = it.connect()

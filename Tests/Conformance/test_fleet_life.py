@@ -5,6 +5,7 @@ import contextlib
 import os
 import pathlib
 import pty
+import resource
 import select
 import shutil
 import signal
@@ -222,6 +223,32 @@ def test_ten_kills_in_quick_succession_leave_nobody_without_an_answer(tmp_path):
         assert len(first) == 5
 
 
+def test_a_child_is_started_again_when_descriptors_have_run_out(tmp_path):
+    with prepared(tmp_path, http={}) as fleet:
+        output = open(fleet.log, "ab")
+        fleet.process = subprocess.Popen(
+            [BIN / "iii-core", "up", "-c", str(fleet.config)],
+            cwd=tmp_path,
+            env=fleet.env,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)),
+        )
+        output.close()
+        fleet.wait_ready()
+        clients = [socket.create_connection(("127.0.0.1", fleet.port), timeout=10) for _ in range(80)]
+        for _ in range(5):
+            wait_for(lambda: len(os.listdir(f"/proc/{fleet.process.pid}/fd")) >= 40, "only the reserve is left")
+            before = fleet.rows()["iii-http"]
+            os.kill(before["pid"], signal.SIGKILL)
+            wait_for(lambda: (row := fleet.rows()["iii-http"])["ready"] and row["pid"] != before["pid"], "started again")
+        assert "start_failed" not in fleet.output()
+        for client in clients:
+            client.close()
+        assert fleet.stop() == 0
+
+
 # Ports without a server
 
 
@@ -389,6 +416,14 @@ def test_what_has_left_its_session_does_not_outlive_its_entry(tmp_path, how):
             assert alive(daemon(tmp_path)), "the new one's daemon lives"
 
 
+def test_what_has_left_everything_and_wiped_its_environment_ends_with_the_core(tmp_path):
+    hidden = "(env -i setsid sh -c 'echo $$ > daemon; exec sleep 1000' &) ; while [ ! -s daemon ]; do sleep 0.02; done; exec sleep 1000"
+    with running(tmp_path, workers=[{"name": "iii-exec", "config": {"exec": [hidden]}}]) as fleet:
+        pid = daemon(tmp_path)
+        assert fleet.stop() == 0
+        assert not alive(pid)
+
+
 def test_what_a_finished_step_leaves_running_serves_the_next_until_the_entry_stops(tmp_path):
     entry = {"name": "iii-exec", "config": {"exec": [DAEMON + "exit 0", "exec sleep 1000"]}, "restart": {"delay_ms": 20}}
     with running(tmp_path, workers=[entry]) as fleet:
@@ -455,14 +490,15 @@ class Terminal:
         self.read()
         os.close(self.master)
 
-    def wait(self, timeout: float = 40) -> int:
-        def ended():
-            with contextlib.suppress(OSError):
-                self.read()
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            return (status,) if pid else None
+    def ended(self) -> tuple[int] | None:
+        """The exit code, once there is one."""
+        with contextlib.suppress(OSError):
+            self.read()
+        pid, status = os.waitpid(self.pid, os.WNOHANG)
+        return (os.waitstatus_to_exitcode(status),) if pid else None
 
-        return os.waitstatus_to_exitcode(wait_for(ended, "the process has ended", timeout=timeout)[0])
+    def wait(self, timeout: float = 40) -> int:
+        return wait_for(self.ended, "the process has ended", timeout=timeout)[0]
 
 
 def test_closing_the_terminal_ends_its_fleet_in_order(tmp_path):
@@ -510,7 +546,12 @@ def test_two_ctrl_c_kill(tmp_path):
         wait_for(lambda: terminal.says("iii-exec: starting → ready"), "ready")
         terminal.key(b"\x03")
         wait_for(lambda: terminal.says("draining"), "it drains")
-        time.sleep(0.6)  # Sooner it would be taken for the echo of the first.
-        terminal.key(b"\x03")
-        assert terminal.wait() == 130
+
+        def insist():
+            # At first it is taken for the echo of the first one.
+            with contextlib.suppress(OSError):
+                terminal.key(b"\x03")
+            return terminal.ended()
+
+        assert wait_for(insist, "it is killed", interval=0.1)[0] == 130
         nothing_is_left_of(fleet)

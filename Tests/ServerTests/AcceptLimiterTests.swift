@@ -108,7 +108,7 @@ import Testing
         }
     }
 
-    @Test(arguments: [(64, 16, 4), (1024, 64, 16), (1_048_576, 512, 128)])
+    @Test(arguments: [(64, 24, 6), (1024, 64, 16), (1_048_576, 512, 128)])
     func aReserveOfDescriptorsIsKept(_ limit: Int, _ ordinary: Int, _ essential: Int) {
         let descriptors = DescriptorLimit(limit: limit)
         #expect(descriptors.reserve(for: .ordinary) == ordinary)

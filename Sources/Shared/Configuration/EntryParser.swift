@@ -126,7 +126,7 @@ struct EntryParser {
             // A replaced executable knows its own keys and adapters.
             guard entry.exec == nil else { return checkExecutable(entry, type, value) }
             checkConfig(of: &entry, type, value.member("config"), nameLine: nameLine)
-        } else if entry.exec == nil {
+        } else if entry.exec == nil, value.member("exec") == nil {
             problems.append(ConfigurationProblem(line: nameLine, message: Self.unknownWorker(entry.name)))
         }
         if case .arguments(let words)? = entry.exec, words.isEmpty {

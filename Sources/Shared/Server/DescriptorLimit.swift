@@ -28,8 +28,8 @@ package struct DescriptorLimit: Sendable, Equatable {
         return DescriptorLimit(limit: Int(clamping: value.rlim_cur))
     }
 
-    /// What ordinary connections leave: a sixteenth, at least 16 and at most 512.
-    package var reserve: Int { min(512, max(16, limit / 16)) }
+    /// What ordinary connections leave: a sixteenth, at least 24 and at most 512. Starting a child takes ten at a time, a command three.
+    package var reserve: Int { min(512, max(24, limit / 16)) }
 
     package func reserve(for share: Share) -> Int { share == .ordinary ? reserve : reserve / 4 }
 }

@@ -84,6 +84,23 @@ static void start_guard(int lifeline, int report) {
     _exit(0);
 }
 
+// Closes every descriptor from 3 on that is not among `kept`, whose order it changes.
+static void close_all_but(int *kept, size_t count) {
+    for (size_t i = 1; i < count; i++) {
+        int value = kept[i];
+        size_t at = i;
+        for (; at > 0 && kept[at - 1] > value; at--) kept[at] = kept[at - 1];
+        kept[at] = value;
+    }
+    unsigned from = 3;
+    for (size_t i = 0; i < count; i++) {
+        if (kept[i] < (int)from) continue;
+        if ((unsigned)kept[i] > from) syscall(SYS_close_range, from, (unsigned)kept[i] - 1, 0);
+        from = (unsigned)kept[i] + 1;
+    }
+    syscall(SYS_close_range, from, ~0U, 0);
+}
+
 // Only async-signal-safe calls from here to exec: other threads may have held any lock at fork.
 static void run_child(const csup_spawn_request *request, int report, pid_t parent) {
     for (int number = 1; number < NSIG; number++) {
@@ -94,18 +111,23 @@ static void run_child(const csup_spawn_request *request, int report, pid_t paren
     }
     setsid();
 
-    // First lift everything above the target range, so that no target overwrites a source.
+    int lifted[64];
+    if (request->passed_count > sizeof lifted / sizeof lifted[0]) {
+        errno = E2BIG;
+        fail(report, 4);
+    }
+    // What the core has open is no use here, and may have used up the table.
+    int kept[4 + sizeof lifted / sizeof lifted[0]] = {request->standard_input, request->standard_output, request->standard_error, report};
+    for (size_t i = 0; i < request->passed_count; i++) kept[4 + i] = request->passed[i];
+    close_all_but(kept, 4 + request->passed_count);
+
+    // Lift everything above the target range, so that no target overwrites a source.
     int floor = 3 + (int)request->passed_count + 1;
     int input = request->standard_input ? fcntl(request->standard_input, F_DUPFD_CLOEXEC, floor) : open("/dev/null", O_RDONLY | O_CLOEXEC);
     int output = fcntl(request->standard_output, F_DUPFD_CLOEXEC, floor);
     int errors = fcntl(request->standard_error, F_DUPFD_CLOEXEC, floor);
     int channel = fcntl(report, F_DUPFD_CLOEXEC, floor);
     if (output < 0 || errors < 0 || channel < 0) fail(report, 4);
-    int lifted[64];
-    if (request->passed_count > sizeof lifted / sizeof lifted[0]) {
-        errno = E2BIG;
-        fail(report, 4);
-    }
     for (size_t i = 0; i < request->passed_count; i++) {
         lifted[i] = fcntl(request->passed[i], F_DUPFD_CLOEXEC, floor);
         if (lifted[i] < 0) fail(channel, 4);

@@ -125,6 +125,7 @@ final class Assembly: @unchecked Sendable {
         options.logStyle = style
         options.controlSocketPath = ControlSocketPath.path(port: listeners.engineAddress.port, environment: environment)
         options.adoptsOrphans = true
+        options.ownsAllChildren = true
         options.isOnTerminal = StartingTerminal.isPresent
         return options
     }

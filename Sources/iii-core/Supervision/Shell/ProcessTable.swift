@@ -5,7 +5,7 @@ import Glibc
 ///
 /// A descendant is found by its parents, by the group or session of the child, and, once it has left both and its parents have
 /// died, by `III_SPAWN_ID` in the environment it was started with: the core is a subreaper, so such an orphan is its own child.
-/// A process that has left everything and wiped its environment is not found.
+/// A process that has left everything and wiped its environment is nobody's in particular: it ends with the core (`adopted`).
 package struct ProcessTable {
     package struct Entry: Sendable, Equatable {
         package var pid: pid_t
@@ -66,9 +66,11 @@ package struct ProcessTable {
         return Usage(cpuPercent: seconds > 0 ? ticks / seconds * 100 : 0, residentBytes: pages * Int64(sysconf(Int32(_SC_PAGESIZE))))
     }
 
+    /// The living children of the core, with all their descendants: what it has adopted, once its own children have ended.
+    package var adopted: [Entry] { members(from: children[core] ?? []) }
+
     /// The living processes that descend from `leader` (nil: none of its own lives any more) or carry a mark.
     package func members(of leader: pid_t?, marked isMarked: (String) -> Bool) -> [Entry] {
-        var found: Set<pid_t> = []
         var next: [pid_t] = []
         if let leader {
             next = [leader] + entries.values.filter { $0.group == leader || $0.session == leader }.map(\.pid)
@@ -76,6 +78,12 @@ package struct ProcessTable {
         for orphan in children[core] ?? [] where orphan != leader {
             if let mark = Self.spawnID(of: orphan), isMarked(mark) { next.append(orphan) }
         }
+        return members(from: next)
+    }
+
+    private func members(from start: [pid_t]) -> [Entry] {
+        var found: Set<pid_t> = []
+        var next = start
         while let pid = next.popLast() {
             guard pid != core, found.insert(pid).inserted else { continue }
             next += children[pid] ?? []

@@ -152,6 +152,8 @@ package struct SupervisorOptions: Sendable {
     /// Adopt and bury what children leave behind: process 1 has to, every other becomes a subreaper. Off in tests, which share
     /// their process.
     package var adoptsOrphans = false
+    /// Whatever is a child of this process is one of this fleet, or was left behind by one: it ends with it. Off in tests.
+    package var ownsAllChildren = false
     /// Whether the end of a terminal is the end of the fleet (`SignalPolicy`).
     package var isOnTerminal = false
     /// Start of the process on the monotonic clock, for the line `iii-core ready in … ms`.

@@ -153,7 +153,8 @@ extension SupervisorLoop {
     func sweepAll() {
         let prefix = "\(getpid())/"
         for _ in 0..<100 {
-            let strays = ProcessTable().members(of: nil) { $0.hasPrefix(prefix) }
+            let table = ProcessTable()
+            let strays = options.ownsAllChildren ? table.adopted : table.members(of: nil) { $0.hasPrefix(prefix) }
             if strays.isEmpty { return }
             for stray in strays { ProcessTable.signal(stray, SIGKILL) }
             usleep(5000)
