@@ -213,6 +213,7 @@ def test_a_core_worker_checks_its_own_config(tmp_path):
     assert "config.yaml:7: ticker.config.interval_ms: must be above 0" in bad.stderr
     assert "config.yaml:9: ticker.config.targets[0].port: not with this pin" in bad.stderr
     assert "config.yaml:5: ticker.config: the clock is wrong" in bad.stderr
+    assert "4712" not in bad.stdout, "which keys are secret the program has not said"
 
 
 def test_programs_that_do_not_say_they_are_core_workers_are_not_run(tmp_path):
@@ -281,6 +282,36 @@ def test_secrets_in_commands_and_under_telling_names_are_masked(tmp_path):
     done = check(tmp_path, text)
     assert done.returncode == 0, done.stderr
     assert "hunter2" not in done.stdout + done.stderr and "SEEN" in done.stdout
+
+
+def test_no_log_listing_or_refusal_of_a_running_fleet_shows_a_secret(tmp_path):
+    entries = [
+        {"name": "mine", "exec": ["/bin/sh", "-c", "exec sleep 1000", "--token", "hunter2"], "env": {"DB_PASSWORD": "hunter2"}, "config": {"api_key": "hunter2"}},
+        {"name": "iii-exec", "config": {"exec": ["API_TOKEN=hunter2 exec sleep 1000"]}},
+        {"name": "iii-exec", "config": {"exec": [{"command": "exit 3 # --password=hunter2", "env": {"COOKIE": "hunter2"}}, "true"]}},
+    ]
+    with prepared(tmp_path, workers=entries, http={}) as it:
+        it.spawn()
+        wait_for(lambda: "iii-core ready" in it.output() and "Pipeline step failed" in it.output(), "a fleet, and the failure in it")
+        texts = []
+        commands = [["ps"], ["ps", "-v"], ["ps", "--json"], ["status"], ["status", "mine"], ["status", "--json"], ["logs"], ["metrics"], ["config", "check"]]
+        functions = ["engine::workers::list", "engine::functions::list", "engine::triggers::list", "core::fleet::list"]
+        commands += [["trigger", name, "--port", str(it.port)] for name in functions]
+        broken = entries_of(it)
+        broken[1]["config"]["port"] = "redis://me:hunter2@h"
+        broken[2]["restart"] = "sk_live_hunter2hunter2"
+        for command in commands:
+            done = it.cli(*command, check=False)
+            assert done.stdout or done.stderr, command
+            texts.append((command, done.stdout + done.stderr))
+        it.process.send_signal(signal.SIGQUIT)
+        save(it, broken)
+        done = it.cli("reload", check=False)
+        texts.append((["reload"], done.stdout + done.stderr))
+        wait_for(lambda: "reload: refused" in it.output() and "state dropped_log_lines" in it.output(), "the refusal and the dump")
+        texts.append((["up"], it.output()))
+        for command, text in texts:
+            assert "hunter2" not in text, command
 
 
 @pytest.mark.parametrize("name", [None, "iii-http", "iii-worker-manager", "exec"], ids=["all", "iii-http", "iii-worker-manager", "alias"])

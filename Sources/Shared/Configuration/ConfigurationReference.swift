@@ -140,8 +140,8 @@ package enum ConfigurationReference {
         "`iii-core config check` then runs `./ticker --check-configuration`, in the directory and with the environment the entry would have, and gives it the expanded",
         "`config` as JSON on standard input (`null` when there is none):", "",
         "* Exit code 0: accepted. Each line of standard output names a key whose value is secret, such as `api_key` or `targets.0.key`; it is masked.",
-        "* Any other exit code: refused. Each line of standard output is a reason; one that begins with a key, `config.interval_ms: …`, is reported at that key's line.",
-        "* No end within 10 s: refused; the program and what it started is killed. More than 64 KiB of output is not read.", "",
+        "* Any other exit code: refused. Each line of standard output is a reason; one that begins with a key, `config.interval_ms: …`, is reported at that key's line. The `config` is not listed.",
+        "* No end within 10 s: refused; the process group of the program is killed. More than 64 KiB of output is not read.", "",
         "`CoreWorkerProcess.main` answers by the declaration (`CoreWorker.settings`) and by the worker's own `configuration(from:)`; any other program may do the same.",
         "",
     ]

@@ -65,7 +65,8 @@ struct SecretText {
         case UInt8(ascii: "="), UInt8(ascii: ":"):
             let isHeader = bytes[index] == UInt8(ascii: ":")
             index = skipBlanks(index + 1)
-            if isHeader, bytes[index...].starts(with: "//".utf8) { return index }
+            // `token://…` is a URL, `auth::check` a function.
+            if isHeader, bytes[index...].starts(with: "//".utf8) || bytes[index...].first == UInt8(ascii: ":") { return index }
             guard index < bytes.count else { return index }
             if Self.isQuote(bytes[index]) { return hideQuoted(at: index) }
             if isHeader, !isQuoted { return hideHeader(at: index, until: openingQuote) }

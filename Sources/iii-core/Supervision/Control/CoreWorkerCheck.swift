@@ -11,7 +11,7 @@ import IIISettings
 struct CoreWorkerCheck {
     /// What the programs object to, at the line of the key they name.
     private(set) var problems: [ConfigurationProblem] = []
-    /// Dotted paths in the `config` of entries, by id, whose values are secret.
+    /// Dotted paths in the `config` of entries, by id, whose values are secret; the empty one stands for all of it.
     private(set) var secrets: [String: Set<String>] = [:]
 
     private static let flag = "--check-configuration"
@@ -24,6 +24,7 @@ struct CoreWorkerCheck {
                     to: (child.entry.config ?? .null).bytes, environment: environment.merging(child.entry.environment) { $1 })
                 judge(answer, of: child.entry, by: program.name)
             } catch {
+                hideAll(of: child.entry)
                 problems.append(
                     Self.problem(
                         "'\(program.name) \(Self.flag)' \(error); is it built on IIIWorker's CoreWorkerProcess.main? "
@@ -36,13 +37,19 @@ struct CoreWorkerCheck {
         let lines = String(decoding: answer.output, as: UTF8.self).split(whereSeparator: \.isNewline).map(String.init)
         if answer.code == 0 {
             secrets[entry.id] = Set(lines)
-        } else if lines.isEmpty {
+            return
+        }
+        hideAll(of: entry)
+        if lines.isEmpty {
             problems.append(
                 Self.problem("refused by '\(program) \(Self.flag)' without a reason (exit code \(answer.code)\(answer.errors))", of: entry))
         } else {
             problems += lines.map { Self.problem($0, of: entry) }
         }
     }
+
+    /// Only the program knows what is secret in its `config`, and has not said.
+    private mutating func hideAll(of entry: WorkerEntry) { secrets[entry.id] = [""] }
 
     /// At the line of the key that the reason begins with, `config.limits.orders: …`, or at that of the whole `config`.
     private static func problem(_ reason: String, of entry: WorkerEntry) -> ConfigurationProblem {
