@@ -273,6 +273,14 @@ def test_no_content(app, get):
     assert (answer.status_code, answer.content) == (204, b"") and "transfer-encoding" not in answer.headers
 
 
+@pytest.mark.parametrize("status", ["404", 404.0, True, [404]], ids=["text", "float", "bool", "list"])
+def test_a_status_that_is_no_integer_does_not_pass_in_silence(app, get, core, status):
+    path = f"/t/odd-{uuid.uuid4().hex}"
+    app.route(path, lambda d: {"status_code": status, "body": 1})
+    assert get(path).status_code == 200
+    wait_for(lambda: any("no integer" in line and path in line for line in core.output().splitlines()), "the warning")
+
+
 def test_handler_error(app, get):
     def boom(data):
         raise RuntimeError("boom")

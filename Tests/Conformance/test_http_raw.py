@@ -218,6 +218,29 @@ def test_whatever_follows_a_last_request_costs_no_answer(core, app, rest, is_spl
     assert statuses(data) == [200] and data.endswith(b"\"late\"")
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /late HTTP/1.1\r\nHost: x\r\nconnection:CLOSE\r\n\r\n", b"GET /late HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, close\r\n\r\n",
+        b"GET /late HTTP/1.1\r\nHost: x\r\nConnection: keep-alive\r\nConnection: close\r\n\r\n", b"GET /late HTTP/1.0\r\n\r\n",
+        b"GET /late HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n",
+        HEAD.replace(b"/echo", b"/late").replace(b"POST", b"GET") + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n[1]\r\n0\r\nConnection: keep-alive\r\n\r\n",
+    ],
+    ids=["case", "list", "twice", "1.0", "upgrade", "trailers"])
+def test_a_last_request_in_other_words_is_a_last_request(core, app, head):
+    data = talk(core, head + SMUGGLED, b"x" * 100_000)
+    assert statuses(data) == [200] and data.endswith(b"\"late\"")
+
+
+@pytest.mark.parametrize("value", [b"100-continue", b"100-Continue \t", b"\t100-continue"], ids=["plain", "behind", "before"])
+def test_an_expectation_is_met_whatever_white_space_is_around_it(core, app, value):
+    with socket.create_connection(("127.0.0.1", core.http_port), timeout=20) as client:
+        client.sendall(HEAD + b"Connection: close\r\nExpect: " + value + b"\r\nContent-Length: 3\r\n\r\n")
+        assert client.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        client.sendall(b"[1]")
+        assert read(client).endswith(b"[1]")
+
+
 def test_a_client_that_closes_its_side_gets_its_answers(core, app):
     one = b"GET /late HTTP/1.1\r\nHost: x\r\n\r\n"
     with socket.create_connection(("127.0.0.1", core.http_port), timeout=20) as client:

@@ -413,6 +413,19 @@ def test_a_killed_gateway_ends_its_channels_and_serves_again(core, serve):
     assert requests.get(service, timeout=20).status_code == 200
 
 
+@pytest.mark.parametrize("status", [99, 700, "404", None], ids=["99", "700", "text", "null"])
+def test_a_status_that_cannot_be_taken_does_not_pass_in_silence(core, serve, status):
+    def handler(data):
+        with end(core, data["response"]) as writer:
+            writer.send(json.dumps({"type": "set_status", "status_code": status}))
+            writer.send(b"x")
+
+    url = serve(handler, "GET")
+    assert requests.get(url, timeout=20).status_code == 200
+    path = url.rsplit("/", 1)[1]
+    wait_for(lambda: any("set a status" in line and path in line for line in core.output().splitlines()), "the warning")
+
+
 def test_many_event_streams_at_once(secret):
     """300 clients at a time on one function; 2,000 are measured by benchmarks/streams.py."""
     # One Python process opens 300 sockets for this: how long that takes is nobody's deadline here.

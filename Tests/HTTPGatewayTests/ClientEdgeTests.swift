@@ -86,17 +86,32 @@ import Testing
         #expect(!client.isOpen && socket.onMessage == nil)
     }
 
+    @Test func whiteSpaceAroundValuesIsNotPartOfThem() throws {
+        let (harness, client) = try answered {
+            $0.send(
+                "POST /a HTTP/1.1\r\nhost:\ta\t \r\nx-tag: \t b c \t\r\ncontent-type: application/json\t\r\nexpect: 100-continue \r\ncontent-length: 2\r\n\r\n"
+            )
+        }
+        #expect(client.received() == "HTTP/1.1 100 Continue\r\n\r\n")
+        client.send("[]")
+        let headers = harness.link.next().payload?["headers"]
+        #expect(headers?["host"] == "a" && headers?["x-tag"] == "b c" && headers?["content-type"] == "application/json")
+    }
+
     // MARK: Addresses
 
     @Test(arguments: [
-        "x y", "a b:80", "a/b", "a@b", "<x>", "a:b", "a:1:2", "[::1", "[]", "[::1]x", "\"a\"", "[g::]", "a?b", "a#b", "a\\b", "\u{E9}",
+        "x y", "a b:80", "a/b", "a@b", "<x>", "a:b", "a:1:2", "[::1", "[]", "[::1]x", "\"a\"", "[g::]", "a%zz", "a%2", "a?b", "a#b", "a\\b",
+        "\u{E9}",
     ])
     func hostsThatAreNoneAreRefused(_ host: String) throws {
         let (harness, client) = try answered { $0.send("GET /a HTTP/1.1\r\nhost: \(host)\r\n\r\n") }
         #expect(client.response().status == 400 && harness.link.calls.isEmpty)
     }
 
-    @Test(arguments: ["a", "a.b:80", "127.0.0.1:3111", "[::1]", "[::1]:99", "a_b-c.d", "xn--nxasmq6b", "", "a:", "a%20b", "~!$&'()*+,;="])
+    @Test(arguments: [
+        "a", "a.b:80", "127.0.0.1:3111", "[::1]", "[::1]:99", "a_b-c.d", "xn--nxasmq6b", "", "a:", "a%20b", "~!$&'()*+,;=", "a\t", "\ta ",
+    ])
     func hostsThatAreHostsAreTaken(_ host: String) throws {
         let (harness, _) = try answered { $0.send("GET /a HTTP/1.1\r\nhost: \(host)\r\n\r\n") }
         #expect(harness.link.calls.count == 1)

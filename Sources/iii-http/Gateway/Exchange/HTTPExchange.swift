@@ -294,7 +294,8 @@ struct HTTPExchange {
 
     mutating func nextBodyMessage() -> RequestBody.Message? { body.nextMessage() }
 
-    mutating func controlReceived(_ text: UnsafeRawBufferPointer) { stream.control(text) }
+    /// What the function says about the head. False when it wants a status that cannot be taken.
+    mutating func controlReceived(_ text: UnsafeRawBufferPointer) -> Bool { stream.control(text) }
 
     mutating func streamCaughtUp() {
         if stream.caughtUp() { effects.start(.settle) }

@@ -71,18 +71,21 @@ struct ResponseStream {
     /// The exchange is over; what was collected stays until the response is written.
     mutating func close() { state = .closed }
 
-    /// A text message before the first body bytes. What is no control message is ignored and never breaks the stream.
-    mutating func control(_ text: UnsafeRawBufferPointer) {
-        guard isOpen, let message = try? JSONValue(parsing: text) else { return }
+    /// A text message before the first body bytes. What is no control message is ignored and never breaks the stream. False for
+    /// a status that cannot be taken: that must not pass in silence.
+    mutating func control(_ text: UnsafeRawBufferPointer) -> Bool {
+        guard isOpen, let message = try? JSONValue(parsing: text) else { return true }
         switch message["type"]?.string {
         case "set_status":
-            if let code = message["status_code"]?.integer, (200...599).contains(code) { status = Int(code) }
+            guard let code = message["status_code"]?.integer, (200...599).contains(code) else { return false }
+            status = Int(code)
         case "set_headers":
-            guard headerBytes + text.count <= Self.maximumHeaderBytes else { return }
+            guard headerBytes + text.count <= Self.maximumHeaderBytes else { return true }
             headerBytes += text.count
             for (name, value) in message["headers"]?.object ?? [:] { headers[name.lowercased()] = value }
         default: break
         }
+        return true
     }
 
     /// The collected headers as the JSON object that `ResponseHeaders` writes.

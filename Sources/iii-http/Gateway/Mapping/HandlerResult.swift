@@ -5,6 +5,8 @@ import IIIProtocol
 struct HandlerResult {
     /// nil: not deliverable as final status.
     private(set) var status: Int?
+    /// Whether there is a status that counts as absent because it is no integer.
+    private(set) var ignoresStatus = false
     /// A JSON object or array, in whole.
     private(set) var headers: Range<Int>?
     /// nil: the member is missing, which means `{}`.
@@ -21,7 +23,9 @@ struct HandlerResult {
             case 4 where key.elementsEqual("body".utf8): body = value
             case 7 where key.elementsEqual("headers".utf8): headers = value
             case 11 where key.elementsEqual("status_code".utf8):
-                status = Self.status(UnsafeRawBufferPointer(rebasing: text[value]), defaultStatus)
+                let literal = UnsafeRawBufferPointer(rebasing: text[value])
+                ignoresStatus = !Self.isInteger(literal) && !literal.elementsEqual("null".utf8)
+                status = Self.status(literal, defaultStatus)
             default: return
             }
             isEnvelope = true
@@ -31,11 +35,15 @@ struct HandlerResult {
     /// Baseline rules but one: only an integer counts, other values mean the default (200). An integer outside 200…599 cannot be
     /// sent and is not passed over in silence.
     private static func status(_ text: UnsafeRawBufferPointer, _ fallback: Int) -> Int? {
-        let digits = text.first == UInt8(ascii: "-") ? UnsafeRawBufferPointer(rebasing: text.dropFirst()) : text
-        guard !digits.isEmpty, digits.allSatisfy({ $0 &- 0x30 < 10 }) else { return fallback }
-        guard digits.count == 3, digits.count == text.count else { return nil }
-        let value = digits.reduce(0) { $0 * 10 + Int($1 &- 0x30) }
+        guard isInteger(text) else { return fallback }
+        guard text.count == 3, text.first != UInt8(ascii: "-") else { return nil }
+        let value = text.reduce(0) { $0 * 10 + Int($1 &- 0x30) }
         return (200...599).contains(value) ? value : nil
+    }
+
+    private static func isInteger(_ text: UnsafeRawBufferPointer) -> Bool {
+        let digits = text.first == UInt8(ascii: "-") ? UnsafeRawBufferPointer(rebasing: text.dropFirst()) : text
+        return !digits.isEmpty && digits.allSatisfy { $0 &- 0x30 < 10 }
     }
 }
 

@@ -15,6 +15,9 @@ enum HostField {
         } else {
             while index < bytes.count, bytes[index] != UInt8(ascii: ":") {
                 guard isNameByte(bytes[index]) else { return false }
+                if bytes[index] == UInt8(ascii: "%") {
+                    guard index + 2 < bytes.count, isHex(bytes[index + 1]), isHex(bytes[index + 2]) else { return false }
+                }
                 index += 1
             }
         }

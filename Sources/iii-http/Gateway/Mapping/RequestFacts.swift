@@ -16,6 +16,9 @@ package struct RequestFacts {
     /// What the client sent under the configured name of the request id, sane or not.
     package private(set) var requestID: String?
 
+    /// Whether a value has white space around it that does not belong to it (RFC 9112 §5.1); the decoder leaves it there.
+    package private(set) var hasPadding = false
+
     private var traceparent: String?
     private var baggage: String?
     private var tracestate: String?
@@ -58,12 +61,32 @@ package struct RequestFacts {
         var name = name
         name.withUTF8 { text in
             let name = UnsafeRawBufferPointer(text)
+            // The decoder has framed the request by the coding as it stands there: that one is not read more kindly than it did.
+            let value = isPadded(value) && !ASCII.equals(name, "transfer-encoding") ? Self.unpadded(value) : value
             note(name, value)
             guard name.count == requestIDName.count, requestID == nil else { return }
             let isRequestID = requestIDName.withUnsafeBytes { ASCII.equalIgnoringCase(name, $0) }
             if isRequestID { requestID = value }
         }
     }
+
+    private static func isOptionalWhitespace(_ byte: UInt8?) -> Bool { byte == 0x20 || byte == 0x09 }
+
+    private mutating func isPadded(_ value: String) -> Bool {
+        guard Self.isOptionalWhitespace(value.utf8.first) || Self.isOptionalWhitespace(value.utf8.last) else { return false }
+        hasPadding = true
+        return true
+    }
+
+    private static func unpadded(_ value: String) -> String {
+        var text = Substring(value).utf8
+        while isOptionalWhitespace(text.first) { text.removeFirst() }
+        while isOptionalWhitespace(text.last) { text.removeLast() }
+        return String(Substring(text))
+    }
+
+    /// The fields as functions and logs are to see them.
+    package static func unpadded(_ headers: HTTPHeaders) -> HTTPHeaders { HTTPHeaders(headers.map { ($0.name, unpadded($0.value)) }) }
 
     /// The length is looked at first, so that most headers cost one comparison.
     private mutating func note(_ name: UnsafeRawBufferPointer, _ value: String) {

@@ -3,13 +3,20 @@ import NIOCore
 
 // What functions return, as responses: handlers (docs/reference/http.md#what-a-function-returns), and middleware that responds.
 extension ResponseWriter {
-    /// Writes what a handler returned and returns the status; nil, with nothing written, when that status cannot be sent.
-    func writeResult(_ text: UnsafeRawBufferPointer, _ form: Form, to buffer: inout ByteBuffer) -> Int? {
+    /// What became of a function's return value.
+    struct Written {
+        let status: Int
+        /// Whether it had a status that is no integer: it counts as absent, and that must not pass in silence.
+        let ignoresStatus: Bool
+    }
+
+    /// Writes what a handler returned; nil, with nothing written, when that status cannot be sent.
+    func writeResult(_ text: UnsafeRawBufferPointer, _ form: Form, to buffer: inout ByteBuffer) -> Written? {
         let result = HandlerResult(text, defaultStatus: form.defaultStatus)
         guard let status = result.status else { return nil }
         let start = buffer.writerIndex
         let headers = writeHead(status, result, text, form, to: &buffer)
-        return withBody(of: result, text, headers) { body in
+        let sent = withBody(of: result, text, headers) { body in
             if let entityTags, status == 200, !headers.hasEntityTag, let known = form.negotiation?.knownEntityTags {
                 let tag = entityTags.weakTag(of: body)
                 guard !EntityTags.matches(tag, known) else {
@@ -25,6 +32,7 @@ extension ResponseWriter {
             writeBody(status, form, body, isCompressible: isCompressible, to: &buffer)
             return status
         }
+        return Written(status: sent, ignoresStatus: result.ignoresStatus)
     }
 
     /// Calls `use` once with the bytes of the body; a Node `Buffer` counts as its bytes beside a content type that is not JSON.
@@ -66,7 +74,7 @@ extension ResponseWriter {
     /// Writes the `response` member of a middleware's answer; nil as for `writeResult`.
     ///
     /// Deliberately not the rules of handlers: the body is always JSON text, `null` by default, whatever the content type.
-    func writeMiddlewareResponse(_ text: UnsafeRawBufferPointer, _ form: Form, to buffer: inout ByteBuffer) -> Int? {
+    func writeMiddlewareResponse(_ text: UnsafeRawBufferPointer, _ form: Form, to buffer: inout ByteBuffer) -> Written? {
         let result = HandlerResult(text, defaultStatus: 200)
         guard let status = result.status else { return nil }
         writeStatusLine(status, to: &buffer)
@@ -82,7 +90,7 @@ extension ResponseWriter {
         } else {
             Self.null.withUnsafeBytes { finish(status, form, body: $0, to: &buffer) }
         }
-        return status
+        return Written(status: status, ignoresStatus: result.ignoresStatus)
     }
 
     private static let null = Array("null".utf8)

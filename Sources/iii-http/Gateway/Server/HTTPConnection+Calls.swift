@@ -77,11 +77,23 @@ extension HTTPConnection {
         heldResult.withUnsafeBytes { text in deliver(text, "handler") { settings.writer.writeResult($0, form, to: &$1) } }
     }
 
-    /// Writes what a function returned; `write` returns the status, or nil when it cannot be sent.
+    /// Writes what a function returned; `write` returns nil when it cannot be sent.
     private func deliver(
-        _ text: UnsafeRawBufferPointer, _ stage: String, _ write: (UnsafeRawBufferPointer, inout ByteBuffer) -> Int?
+        _ text: UnsafeRawBufferPointer, _ stage: String, _ write: (UnsafeRawBufferPointer, inout ByteBuffer) -> ResponseWriter.Written?
     ) {
-        if respond(closes: machine.exchange.isLast, { write(text, &$0) }) { return delivered(nil) }
+        var written: ResponseWriter.Written?
+        let isWritten = respond(closes: machine.exchange.isLast) { output in
+            written = write(text, &output)
+            return written?.status
+        }
+        if isWritten {
+            if written?.ignoresStatus == true {
+                gateway.logger.warning(
+                    .responseInvalid, "\(stage) returned a status_code that is no integer; it counts as absent",
+                    metadata: ["route": "\(request?.match.route.description ?? "")"])
+            }
+            return delivered(nil)
+        }
         let errorID = gateway.makeErrorID()
         gateway.logger.error(
             .responseInvalid, "\(stage) returned a status that cannot be sent",

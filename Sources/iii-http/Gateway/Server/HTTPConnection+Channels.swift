@@ -72,8 +72,15 @@ extension HTTPConnection {
         gateway.link.open(ChannelRef(channelID: ref.channelID, accessKey: ref.accessKey, direction: .read), with: socket)
     }
 
+    private func controlReceived(_ text: UnsafeRawBufferPointer) {
+        guard !machine.handle({ $0.controlReceived(text) }) else { return }
+        gateway.logger.warning(
+            .responseInvalid, "a function set a status on its response channel that is no integer from 200 to 599; it is ignored",
+            metadata: ["route": "\(request?.match.route.description ?? "")"])
+    }
+
     private func messageReceived(_ bytes: UnsafeRawBufferPointer, _ isText: Bool) {
-        guard !isText else { return machine.handle { $0.controlReceived(bytes) } }
+        guard !isText else { return controlReceived(bytes) }
         switch machine.handle({ $0.chunkReceived() }) {
         case .drop: break
         case .write: writeChunk(bytes)

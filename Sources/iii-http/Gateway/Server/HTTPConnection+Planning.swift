@@ -11,7 +11,7 @@ enum PlannedAnswer {
 // From a request's head to the plan of its exchange: framing, own endpoints, route (docs/reference/http.md#routes).
 extension HTTPConnection {
     func planNext() {
-        guard let head = machine.handle({ $0.takeHead() }) else { return }
+        guard var head = machine.handle({ $0.takeHead() }) else { return }
         let settings = gateway.settings
         self.settings = settings
         requestCount += 1
@@ -30,6 +30,7 @@ extension HTTPConnection {
             form.origin = facts.origin
             form.requestID = settings.requestIDName.isEmpty ? nil : gateway.requestIDs.next(given: facts.requestID)
             self.facts = facts
+            if facts.hasPadding { head.headers = RequestFacts.unpadded(head.headers) }
             if settings.hasOptions { noteOptions(head) }
             complete(&plan, head, facts)
             beginSpan(head, facts)
