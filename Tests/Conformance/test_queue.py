@@ -165,6 +165,13 @@ def test_what_cannot_be_taken_is_refused_with_the_reason(wire):
     assert "built-ins only" in refused(wire, "default", "core::fleet::stop", {})
 
 
+def test_the_command_line_puts_calls_into_queues(core, wire):
+    f = function(wire)
+    printed = core.cli("trigger", f, "n=7", "--enqueue", "default", "--port", str(core.port)).stdout
+    assert list(json.loads(printed)) == ["messageReceiptId"]
+    assert taken(wire) == [{"n": 7}]
+
+
 def test_without_an_invocation_id_nothing_comes_back_and_the_message_does(wire):
     f = function(wire)
     wire.send({"type": "invokefunction", "function_id": f, "data": {"n": 1}, "action": {"type": "enqueue", "queue": "default"}})
