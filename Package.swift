@@ -25,6 +25,7 @@ let package = Package(
         .executable(name: "iii-http", targets: ["iii-http"]),
         .executable(name: "iii-queue", targets: ["iii-queue"]),
         .library(name: "IIIQueue", targets: ["IIIQueue"]),
+        .library(name: "IIIStream", targets: ["IIIStream", "IIIItems", "IIIItemsContract"]),
         .library(name: "IIIState", targets: ["IIIState", "IIIItems", "IIIItemsContract"]),
         .executable(name: "iii-stream", targets: ["iii-stream"]),
         .executable(name: "visits-worker", targets: ["visits-worker"]),
@@ -138,9 +139,16 @@ let package = Package(
             name: "IIIState", dependencies: ["IIIItems", "IIIProtocol", "IIISettings", "IIITelemetry", "IIIWorker", nioCore, logging],
             path: "Sources/iii-stream/State"),
         .target(
+            name: "IIIStream",
+            dependencies: [
+                "IIIItems", "IIIProtocol", "IIIServer", "IIISettings", "IIITLS", "IIITelemetry", "IIITransport", "IIIWorker", nioCore,
+                nioHTTP1, logging,
+            ],
+            path: "Sources/iii-stream/Stream"),
+        .target(
             name: "IIIItemsContract", dependencies: ["IIIItems", nioCore, nioPosix, logging], path: "Sources/iii-stream/Contract"),
         .executableTarget(
-            name: "iii-stream", dependencies: ["IIIState", "IIIWorker", "IIITelemetry", argumentParser, logging],
+            name: "iii-stream", dependencies: ["IIIState", "IIIStream", "IIIWorker", "IIITelemetry", argumentParser, logging],
             path: "Sources/iii-stream/Command"),
 
         // iii-cron
@@ -204,6 +212,7 @@ let package = Package(
             name: "QueueTests",
             dependencies: ["IIIQueue", "IIIProtocol", "IIISettings", "IIIStorage", "IIITestSupport", "IIIWorker", nioEmbedded, logging],
             path: "Tests/QueueTests"),
+        .testTarget(name: "StreamTests", dependencies: ["IIIStream", "IIIItems"], path: "Tests/StreamTests"),
         .testTarget(
             name: "ItemsTests",
             dependencies: ["IIIItems", "IIIItemsContract", "IIIProtocol", "IIIStorage", "IIIWorker", "IIITestSupport", logging],

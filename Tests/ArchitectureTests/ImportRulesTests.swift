@@ -32,7 +32,10 @@ import Testing
         "iii-stream/Items": ["IIIProtocol", "IIISettings", "IIIStorage", "IIITelemetry", "IIIWorker"],
         "iii-stream/Contract": ["IIIItems"],
         "iii-stream/State": ["IIIProtocol", "IIISettings", "IIITelemetry", "IIIWorker", "IIIItems"],
-        "iii-stream/Command": ["IIITelemetry", "IIIWorker", "IIIState"],
+        "iii-stream/Stream": [
+            "IIIProtocol", "IIIServer", "IIISettings", "IIITLS", "IIITelemetry", "IIITransport", "IIIWorker", "IIIItems",
+        ],
+        "iii-stream/Command": ["IIITelemetry", "IIIWorker", "IIIState", "IIIStream"],
         "iii-queue/Queue": ["IIIProtocol", "IIISettings", "IIIStorage", "IIITelemetry", "IIIWorker"],
         "iii-queue/Command": ["IIITelemetry", "IIIWorker", "IIIQueue"],
         "iii-cron/Cron": [

@@ -125,7 +125,7 @@ import Testing
     @Test func defaultConfigurationHoldsWhatIsBuilt() {
         let configuration = EngineConfiguration.default(availableExecutables: ["iii-http"])
         #expect(configuration.entries.map(\.id) == ["iii-worker-manager", "iii-engine-functions", "iii-http"])
-        #expect(configuration.unavailable == ["iii-observability", "iii-state", "iii-queue", "iii-pubsub", "iii-cron"])
+        #expect(configuration.unavailable == ["iii-observability", "iii-stream", "iii-state", "iii-queue", "iii-pubsub", "iii-cron"])
         #expect(configuration.entry("iii-http")?.address?.host == "127.0.0.1")
         #expect(configuration.warnings.isEmpty)
     }

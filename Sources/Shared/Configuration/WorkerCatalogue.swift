@@ -17,7 +17,7 @@ package enum WorkerCatalogue {
             listener: .init(name: "http", defaultPort: HTTPSettings.defaultPort), canOverlap: true, isDefault: true),
         WorkerType(
             "iii-stream", .executable(name: "iii-stream", role: "stream"), StreamSettings.group, start: 3, stop: 1,
-            listener: .init(name: "stream", defaultPort: StreamSettings.defaultPort)),
+            listener: .init(name: "stream", defaultPort: StreamSettings.defaultPort), isDefault: true),
         WorkerType("iii-state", .executable(name: "iii-stream", role: "state"), StateSettings.group, isDefault: true),
         WorkerType("iii-queue", .executable(name: "iii-queue", role: "queue"), QueueSettings.group, start: 1, stop: 3, isDefault: true),
         WorkerType("iii-pubsub", .executable(name: "iii-queue", role: "pubsub"), PubsubSettings.group, isDefault: true),

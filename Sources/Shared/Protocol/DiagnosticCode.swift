@@ -54,6 +54,10 @@ public enum DiagnosticCode: String, Sendable, CaseIterable {
     case streamsUnavailable = "streams_unavailable"
     case openAPIStale = "openapi_stale"
 
+    // Streams.
+    case authenticationFailed = "authentication_failed"
+    case snapshotFailed = "snapshot_failed"
+
     // Stores.
     case storeCheckpointDelayed = "store_checkpoint_delayed"
     case storeCheckFailed = "store_check_failed"

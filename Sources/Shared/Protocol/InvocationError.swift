@@ -134,6 +134,16 @@ public enum ErrorCode: String, Sendable, CaseIterable {
     case conflict = "CONFLICT"
     /// Ours: a name, a list of operations or a group is larger than it may be.
     case limitExceeded = "LIMIT_EXCEEDED"
+    // Streams.
+    case streamSetError = "STREAM_SET_ERROR"
+    case streamGetError = "STREAM_GET_ERROR"
+    case streamDeleteError = "STREAM_DELETE_ERROR"
+    case streamUpdateError = "STREAM_UPDATE_ERROR"
+    case streamGetGroupError = "STREAM_GET_GROUP_ERROR"
+    case streamListGroupsError = "STREAM_LIST_GROUPS_ERROR"
+    case streamListAllError = "STREAM_LIST_ALL_ERROR"
+    /// A stream provider's result has not the shape it should have.
+    case jsonError = "JSON_ERROR"
     /// Client side only: no answer within the deadline.
     case timeout = "TIMEOUT"
     /// Client side only: the link to the engine is down or broke during the call.

@@ -13,8 +13,10 @@ package enum WebSocketOpcode: UInt8, Sendable {
 /// Close codes that either side of ours originates (docs/reference/worker-protocol.md#closing).
 package enum WebSocketCloseCode: UInt16, Sendable {
     case normal = 1000
+    case goingAway = 1001
     case protocolError = 1002
     case invalidPayload = 1007
+    case policyViolation = 1008
     case messageTooBig = 1009
     case internalError = 1011
     case serviceRestart = 1012

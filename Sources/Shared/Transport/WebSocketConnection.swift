@@ -140,6 +140,19 @@ open class WebSocketConnection: ChannelInboundHandler, RemovableChannelHandler {
         send(isText ? .text : .binary, expectedLength: bytes.count) { $0.writeBytes(bytes) }
     }
 
+    /// Appends one piece of a text message that is too large to be handed over at once; a message's pieces follow one another without
+    /// anything in between, and end between two characters. Does nothing unless the connection is open.
+    package func sendTextPiece(_ bytes: UnsafeRawBufferPointer, isFirst: Bool, isLast: Bool) {
+        guard phase == .open else { return }
+        let start = outgoing.writerIndex
+        let guessed = WebSocketFrameHeader.length(forPayload: bytes.count, masked: role == .client)
+        outgoing.writeRepeatingByte(0, count: guessed)
+        outgoing.writeBytes(bytes)
+        finishFrame(isFirst ? .text : .continuation, isFinal: isLast, start: start, guessed: guessed, length: bytes.count)
+        if !isWrittenOff { coalescer.budget.addOutbound(outgoing.writerIndex &- start) }
+        markDirty()
+    }
+
     package func sendPing() {
         send(.ping, expectedLength: 0) { _ in }
     }

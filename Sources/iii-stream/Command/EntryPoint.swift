@@ -1,6 +1,7 @@
 import ArgumentParser
 import Glibc
 import IIIState
+import IIIStream
 import IIITelemetry
 import IIIWorker
 import Logging
@@ -10,12 +11,12 @@ import Logging
 struct EntryPoint: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "iii-stream",
-        abstract: "State of the iii engine: serves the functions 'state::*' and the trigger type 'state'.",
+        abstract: "Live streams and state of the iii engine: 'stream::*' with a port for clients, or 'state::*'.",
         discussion: """
             Connects to a running core, fetches the configuration of its entry and serves it. The secret of a built-in comes on a \
-            descriptor that the core passes, or from III_BUILTIN_TOKEN_FILE.
+            descriptor that the core passes, or from III_BUILTIN_TOKEN_FILE. A listening socket called 'stream' is taken over by the systemd protocol.
 
-            Exit codes: 0 after a drain, 1 when the store cannot be opened now, 78 when role or configuration is refused.
+            Exit codes: 0 after a drain, 1 when store or address cannot be had, 78 when role or configuration is refused.
             """)
 
     @Option(help: "WebSocket address of the core, e.g. ws://127.0.0.1:49134.")
@@ -24,18 +25,21 @@ struct EntryPoint: ParsableCommand {
     @Option(help: "Name of the configuration entry to serve.")
     var name: String?
 
-    @Option(help: "What to be: 'state', for an iii-state entry. Default: III_BUILTIN_ROLE, else state.")
+    @Option(help: "What to be: 'stream', or 'state' for an iii-state entry. Default: III_BUILTIN_ROLE, else stream.")
     var role: String?
 
     func run() throws {
         TelemetryLog.bootstrapFromEnvironment()
-        let role = role ?? getenv("III_BUILTIN_ROLE").map { String(cString: $0) } ?? StateWorker.role
+        let role = role ?? getenv("III_BUILTIN_ROLE").map { String(cString: $0) } ?? StreamWorker.role
         let hasName = name != nil || getenv("III_ENTRY_NAME") != nil
         switch role {
+        case StreamWorker.role:
+            throw ExitCode(CoreWorkerProcess.run(StreamWorker.self, engineURL: engine, name: hasName ? name : StreamWorker.entryName))
         case StateWorker.role:
             throw ExitCode(CoreWorkerProcess.run(StateWorker.self, engineURL: engine, name: hasName ? name : StateWorker.entryName))
         default:
-            Logger(label: "iii-stream").error(.configurationInvalid, "unknown role '\(role)': iii-stream can be '\(StateWorker.role)'")
+            Logger(label: "iii-stream").error(
+                .configurationInvalid, "unknown role '\(role)': iii-stream can be '\(StreamWorker.role)' or '\(StateWorker.role)'")
             throw ExitCode(CoreWorkerProcess.configurationExitCode)
         }
     }

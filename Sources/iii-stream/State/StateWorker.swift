@@ -26,12 +26,7 @@ public final class StateWorker: CoreWorker {
     private var triggers: TriggerProvider<StateTriggerType.Filter>?
     private var index = TriggerIndex<StateTriggerType.Filter>()
     private let fires: OrderedFires
-    private var sweeper: CoreWorkerTimer?
-    private var isSweeping = false
-
-    /// How often expired values are looked for, and how many are removed in one commit.
-    private static let sweepInterval = Duration.milliseconds(250)
-    private static let sweepLimit = 256
+    private var sweeper: ExpirySweeper?
 
     public static var settings: SettingGroup { StateConfiguration.group(StateConfiguration.adapter(ItemStores.state.current)) }
 
@@ -52,9 +47,10 @@ public final class StateWorker: CoreWorker {
     public func start(on loop: isolated WorkerLoop) async throws {
         let eventLoop = context.eventLoop
         let open = try await ItemStores.state.current.open(settings.adapter)
-        opened = try await open(
+        let store = try await open(
             ItemStoreContext(entry: context.name, layout: .state, logger: context.logger) { work in eventLoop.execute(work) })
-        sweeper = context.schedule(every: Self.sweepInterval) { [self] in sweep() }
+        opened = store
+        sweeper = ExpirySweeper(store, context: context) { [unowned self] in expire($0.address, $0.item) }
     }
 
     /// Functions are registered after `start` only.
@@ -120,23 +116,5 @@ public final class StateWorker: CoreWorker {
         let told = OrderedFires.Event(
             payload: event.payload, span: context.telemetry.span("state_triggers", parent: trace), count: matching.count)
         for trigger in matching { fires.fire(trigger, about: event.address, told) }
-    }
-
-    private func sweep() {
-        guard !isSweeping, let opened else { return }
-        isSweeping = true
-        let bound = NIOLoopBound(self, eventLoop: context.eventLoop)
-        opened.removeExpired(limit: Self.sweepLimit) { result in bound.value.swept(result) }
-    }
-
-    private func swept(_ result: Result<[ExpiredItem], any Error>) {
-        isSweeping = false
-        switch result {
-        case .success(let expired):
-            for item in expired { expire(item.address, item.item) }
-            if expired.count == Self.sweepLimit { sweep() }
-        case .failure(let error):
-            context.logger.warning(.expiryDelayed, "expired values cannot be removed now", metadata: ["error": "\(error)"])
-        }
     }
 }

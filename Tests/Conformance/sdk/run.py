@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-from wire import fleet  # noqa: E402
+from wire import fleet, free_port  # noqa: E402
 
 suite, expectations = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
 entries = [line.split("#")[0].split() for line in expectations.read_text().splitlines() if line.strip() and not line.startswith("#")]
@@ -21,7 +21,8 @@ standard = {"type": "standard", "concurrency": 5, "max_retries": 3}
 queues = {name: standard for name in ["default", "test-orders", "test-multi", "test-chain", "test-chain-entry"]}
 queues["payment"] = {"type": "fifo", "message_group_field": "transaction_id", "concurrency": 2, "max_retries": 5}
 queue = {"name": "iii-queue", "config": {"queue_configs": queues}}
-with fleet(http={}, workers=[remote, queue, {"name": "iii-pubsub"}, {"name": "iii-state"}]) as it:
+stream = {"name": "iii-stream", "config": {"port": free_port()}}
+with fleet(http={}, workers=[remote, queue, {"name": "iii-pubsub"}, {"name": "iii-state"}, stream]) as it:
     # The suites read these two; their own coverage options are switched off.
     environment = {**os.environ, "III_URL": it.url, "III_HTTP_URL": it.http_url}
     command = [sys.executable, "-m", "pytest", "-q", "--no-cov", "-p", "no:cacheprovider", "--timeout", "90", "-W", "ignore"]

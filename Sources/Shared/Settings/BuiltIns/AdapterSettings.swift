@@ -11,6 +11,9 @@ package enum KeyValueStoreSettings {
     package static let saveInterval = Setting<Duration?>(
         "save_interval_ms", .milliseconds, absent: "saved before the answer", example: 5000, inert: saveIntervalIsInert,
         "Of the reference; writes are saved before they are answered.")
+    package static let channelSize = Setting(
+        "channel_size", .count, default: 256, inert: "events wait by the limits of each socket; see `max_queued_frames`",
+        "Of the reference: events that may wait for delivery.")
     package static let saveIntervalIsInert = "writes are saved before they are answered; see `durability`"
 }
 

@@ -185,7 +185,7 @@ extension JSONNode {
     }
 
     /// The object's member; nil where this is no object.
-    func member(_ name: ItemName) -> JSONNode? {
+    package func member(_ name: ItemName) -> JSONNode? {
         var node = self
         node.open()
         if case .object(let object) = node { return object[name] }

@@ -17,6 +17,10 @@ public final class ItemStores: Sendable {
     /// The stores of the state.
     public static let state = ItemStores("state store", .keyValueStore())
 
+    /// The stores of streams.
+    public static let streams = ItemStores(
+        "stream store", .keyValueStore(SettingGroup { KeyValueStoreSettings.channelSize }))
+
     private let registry: Mutex<AdapterRegistry<OpenItemStore>>
 
     package init(_ purpose: String, _ embedded: AdapterDeclaration) {

@@ -52,7 +52,7 @@ struct ReferenceFiles {
         var items = 0
         for name in names {
             let path = "\(directory)/\(name)"
-            guard let index = Self.decoded(name.dropLast(4)), let group = layout.group(index) else {
+            guard let index = PercentEncoding.decoded(name.dropLast(4)), let group = layout.group(index) else {
                 throw refusal(path, "its name is not one that the other engine gives for this kind of data")
             }
             let bytes = try read(path)
@@ -100,20 +100,5 @@ struct ReferenceFiles {
             done += count
         }
         return bytes
-    }
-
-    /// `%XX` back to bytes; nil for what is not UTF-8 then.
-    private static func decoded(_ name: Substring) -> String? {
-        var bytes: [UInt8] = []
-        var rest = Array(name.utf8)[...]
-        while let byte = rest.popFirst() {
-            guard byte == UInt8(ascii: "%") else {
-                bytes.append(byte)
-                continue
-            }
-            guard let high = rest.popFirst().flatMap(hexDigit), let low = rest.popFirst().flatMap(hexDigit) else { return nil }
-            bytes.append(high << 4 | low)
-        }
-        return String(validating: bytes, as: UTF8.self)
     }
 }

@@ -1,0 +1,201 @@
+import IIIItems
+import IIIWorker
+import NIOCore
+
+/// Who listens to which group, and the order in which each group's events are told.
+///
+/// Events come in the order of the commits and are numbered here, on one event loop: that is the whole of the sequencing. A subscription is
+/// activated before its snapshot is read and holds what comes meanwhile; the snapshot says which changes it has seen, so nothing is lost and
+/// nothing told twice. Numbers begin anew with every process, under another `epoch`.
+final class StreamHub {
+    /// What a store or provider says a group or item is; the revision where it can tell.
+    struct Snapshot: Sendable {
+        let text: [UInt8]
+        let revision: Int?
+    }
+
+    private final class Group {
+        var position: StreamPosition
+        var revision = 0
+        var subscriptions: [ObjectIdentifier: Subscription] = [:]
+        /// The snapshot of the whole group, as long as nothing has happened since.
+        var snapshot: StreamFrame?
+        var isReading = false
+        var waiting: [Subscription] = []
+
+        init(position: StreamPosition) { self.position = position }
+
+        func next(_ now: Int) -> StreamPosition {
+            position = StreamPosition(sequence: position.sequence + 1, timestamp: max(now, position.timestamp + 1))
+            return position
+        }
+
+        /// A place in time for a snapshot, which takes no number.
+        func mark(_ now: Int) -> StreamPosition {
+            position.timestamp = max(now, position.timestamp + 1)
+            return position
+        }
+    }
+
+    let epoch: String
+    private let now: () -> Int
+    /// Reads a group, or one item of it.
+    private let read: (ItemGroup, ItemName?, @escaping (Result<Snapshot, any Error>) -> Void) -> Void
+    private let onFailure: (Subscription, any Error) -> Void
+    private var groups: [ItemGroup: Group] = [:]
+    /// Above every number and time of groups that nobody listens to any more.
+    private var floor = StreamPosition(sequence: 0, timestamp: 0)
+    private var snapshotBytes = 0
+    private static let maximumSnapshotBytes = 64 << 20
+    private(set) var subscriptionCount = 0
+
+    init(
+        epoch: String, now: @escaping () -> Int,
+        read: @escaping (ItemGroup, ItemName?, @escaping (Result<Snapshot, any Error>) -> Void) -> Void,
+        onFailure: @escaping (Subscription, any Error) -> Void
+    ) {
+        self.epoch = epoch
+        self.now = now
+        self.read = read
+        self.onFailure = onFailure
+    }
+
+    // MARK: Events
+
+    /// Tells everybody who listens; answers the time of the event. `revision` for changes that a store has numbered.
+    @discardableResult
+    func publish(_ event: StreamEvent, in group: ItemGroup, id: ItemName?, revision: Int? = nil) -> Int {
+        guard let state = groups[group] else { return now() }
+        let position = state.next(now())
+        forgetSnapshot(of: state)
+        if let revision { state.revision = max(state.revision, revision) }
+        let frame = StreamFrame(event, in: group, id: id, at: position, revision: revision, epoch: epoch)
+        var told: Set<ObjectIdentifier> = []
+        for subscription in state.subscriptions.values where subscription.matches(id) {
+            if subscription.isHolding {
+                subscription.hold(frame)
+                continue
+            }
+            if let revision, revision <= subscription.seenRevision { continue }
+            // One copy for each socket, however many of its subscriptions fit.
+            guard told.insert(ObjectIdentifier(subscription.socket)).inserted else { continue }
+            subscription.socket.send(frame)
+        }
+        return position.timestamp
+    }
+
+    /// A frame about a group that is not told to all of it.
+    func frame(_ event: StreamEvent, for target: ItemGroup, id: ItemName?, subscription: String? = nil) -> StreamFrame {
+        let position = groups[target]?.mark(now()) ?? StreamPosition(sequence: floor.sequence, timestamp: now())
+        return StreamFrame(event, in: target, id: id, at: position, epoch: epoch, subscription: subscription)
+    }
+
+    // MARK: Subscriptions
+
+    /// In force from now on; its snapshot follows.
+    func add(_ subscription: Subscription) {
+        let state = groups[subscription.group] ?? Group(position: floor)
+        groups[subscription.group] = state
+        state.subscriptions[ObjectIdentifier(subscription)] = subscription
+        subscriptionCount += 1
+        synchronise(subscription)
+    }
+
+    func remove(_ subscription: Subscription) {
+        subscription.end()
+        guard let state = groups[subscription.group], state.subscriptions.removeValue(forKey: ObjectIdentifier(subscription)) != nil else {
+            return
+        }
+        subscriptionCount -= 1
+        guard state.subscriptions.isEmpty else { return }
+        forgetSnapshot(of: state)
+        floor.sequence = max(floor.sequence, state.position.sequence)
+        floor.timestamp = max(floor.timestamp, state.position.timestamp)
+        groups[subscription.group] = nil
+    }
+
+    /// Sends the subscription a snapshot, now or again.
+    func synchronise(_ subscription: Subscription) {
+        guard !subscription.hasEnded, let state = groups[subscription.group] else { return }
+        if subscription.item == nil, let snapshot = state.snapshot {
+            subscription.activate(at: snapshot.position, knownRevision: state.revision)
+            _ = subscription.synchronised(revision: snapshot.revision)
+            subscription.socket.send(snapshot)
+            return subscription.settled()
+        }
+        subscription.activate(at: state.mark(now()), knownRevision: state.revision)
+        guard let item = subscription.item else {
+            state.waiting.append(subscription)
+            return readGroup(subscription.group, state)
+        }
+        read(subscription.group, item) { [self] result in
+            guard !subscription.hasEnded else { return }
+            switch result {
+            case .success(let snapshot): finish([subscription], subscription.group, snapshot, in: state)
+            case .failure(let error): onFailure(subscription, error)
+            }
+        }
+    }
+
+    private func readGroup(_ group: ItemGroup, _ state: Group) {
+        guard !state.isReading else { return }
+        state.isReading = true
+        read(group, nil) { [self] result in
+            state.isReading = false
+            let waiting = state.waiting.filter { !$0.hasEnded }
+            state.waiting = []
+            switch result {
+            case .failure(let error): for subscription in waiting { onFailure(subscription, error) }
+            case .success(let snapshot): finish(waiting, group, snapshot, in: state)
+            }
+        }
+    }
+
+    private func finish(_ subscriptions: [Subscription], _ group: ItemGroup, _ snapshot: Snapshot, in state: Group) {
+        // Whoever came after a change that the snapshot does not show yet, or had to hold too much, needs another one.
+        let isServed = { (subscription: Subscription) in
+            !subscription.isOverrun && (snapshot.revision.map { $0 >= subscription.knownRevision } ?? true)
+        }
+        let served = subscriptions.filter(isServed)
+        var rests: [(Subscription, [StreamFrame])] = []
+        var position = StreamPosition(sequence: 0, timestamp: 0)
+        for subscription in served {
+            position.timestamp = max(position.timestamp, subscription.position.timestamp)
+            let (sequence, rest) = subscription.synchronised(revision: snapshot.revision)
+            position.sequence = max(position.sequence, sequence)
+            rests.append((subscription, rest))
+        }
+        if let first = served.first {
+            // Made once, however many get it.
+            let frame = StreamFrame(
+                .sync(snapshot.text), in: group, id: first.item, at: position, revision: snapshot.revision, epoch: epoch)
+            for (subscription, rest) in rests {
+                subscription.socket.send(frame)
+                for event in rest { subscription.socket.send(event) }
+                subscription.settled()
+            }
+            if first.item == nil, snapshot.revision != nil, rests.allSatisfy({ $0.1.isEmpty }), groups[group] === state {
+                keep(frame, state)
+            }
+        }
+        for subscription in subscriptions where !isServed(subscription) && subscription.isHolding { synchronise(subscription) }
+    }
+
+    private func keep(_ frame: StreamFrame, _ state: Group) {
+        forgetSnapshot(of: state)
+        guard frame.position.sequence == state.position.sequence, frame.revision.map({ $0 >= state.revision }) ?? false,
+            snapshotBytes + frame.bytes.count <= Self.maximumSnapshotBytes
+        else { return }
+        state.snapshot = frame
+        snapshotBytes += frame.bytes.count
+    }
+
+    private func forgetSnapshot(of state: Group) {
+        guard let snapshot = state.snapshot else { return }
+        state.snapshot = nil
+        snapshotBytes -= snapshot.bytes.count
+    }
+
+    /// Every subscription there is.
+    var all: [Subscription] { groups.values.flatMap(\.subscriptions.values) }
+}

@@ -1,0 +1,247 @@
+import IIIItems
+import IIIProtocol
+import IIISettings
+import IIITLS
+import IIITelemetry
+import IIIWorker
+import Logging
+import NIOCore
+
+/// The `iii-stream` core worker: items in groups of streams that every worker can change, and every client can watch.
+///
+/// A change is answered once it is as durable as the store's settings say; its event goes to clients and triggers at that moment, so
+/// events come in the order of the commits. Confined to the link's event loop.
+public final class StreamWorker: CoreWorker {
+    public static var role: String { "stream" }
+    /// The entry of this role.
+    public static let entryName = "iii-stream"
+
+    /// Opaque outside: the settings of the entry.
+    public struct Configuration: Sendable {
+        package let values: StreamConfiguration
+    }
+
+    let context: CoreWorkerContext
+    var settings: StreamConfiguration { didSet { port.settings = settings } }
+    let providers: StreamProviders
+    let port: StreamPort
+    private(set) lazy var updates = ProvidedUpdates(self)
+    private let hub: StreamHub
+    private let source: SnapshotSource
+    private var opened: (any ItemStore)?
+    private var index = TriggerIndex<StreamTriggerTypes.Filter>()
+    private let fires: OrderedFires
+    private var triggers: [any AnyObject] = []
+    private var sweeper: ExpirySweeper?
+
+    public static var settings: SettingGroup { StreamConfiguration.group(StreamConfiguration.adapter(ItemStores.streams.current)) }
+
+    public static func configuration(from json: JSONValue) throws -> Configuration {
+        do {
+            return Configuration(values: try StreamConfiguration(json, stores: ItemStores.streams.current))
+        } catch let error as InvalidSettings {
+            throw ConfigurationError(error.description)
+        } catch let error as TLSFailure {
+            throw ConfigurationError(error.description)
+        }
+    }
+
+    public init(configuration: Configuration, context: CoreWorkerContext) throws {
+        self.context = context
+        settings = configuration.values
+        providers = StreamProviders(context)
+        fires = OrderedFires(calls: context.calls, counters: EventCounters("stream", context.metrics), logger: context.logger)
+        var generator = SystemRandomNumberGenerator()
+        let source = SnapshotSource(providers, context)
+        self.source = source
+        hub = StreamHub(
+            epoch: UUIDBits.random(using: &generator).text, now: WallClock.milliseconds,
+            read: { source.read($0, $1, $2) }, onFailure: { source.onFailure?($0, $1) })
+        port = StreamPort(configuration.values, hub: hub, context: context)
+        source.onFailure = { [unowned port] subscription, error in port.snapshotFailed(subscription, error) }
+        for warning in settings.warnings { context.logger.warning(.configurationSuspicious, "configuration: \(warning)") }
+        measure()
+    }
+
+    private func measure() {
+        let sockets = context.metrics.gauge("iii.stream.sockets", description: "Clients of the stream port")
+        let subscriptions = context.metrics.gauge("iii.stream.subscriptions", description: "Groups and items that clients watch")
+        let bytes = context.metrics.gauge("iii.stream.queued.bytes", description: "Bytes that wait for clients")
+        let coalesced = context.metrics.gauge("iii.stream.coalesced", description: "Frames that were merged into newer ones")
+        let dropped = context.metrics.gauge("iii.stream.dropped", description: "Frames that were left out for slow clients")
+        context.whenCollecting { [unowned self] in
+            sockets.set(port.socketCount)
+            subscriptions.set(hub.subscriptionCount)
+            bytes.set(port.queuedBytes)
+            coalesced.set(port.coalesced)
+            dropped.set(port.dropped)
+        }
+    }
+
+    public func start(on loop: isolated WorkerLoop) async throws {
+        let eventLoop = context.eventLoop
+        let open = try await ItemStores.streams.current.open(settings.adapter)
+        let store = try await open(
+            ItemStoreContext(entry: context.name, layout: .streams, logger: context.logger) { work in eventLoop.execute(work) })
+        opened = store
+        source.store = store
+        sweeper = ExpirySweeper(store, context: context) { [unowned self] in
+            tell(.delete($0.item.text), in: $0.address.group, id: $0.address.key, revision: $0.revision, .none)
+        }
+    }
+
+    /// Functions are registered after `start` only.
+    var store: any ItemStore {
+        get throws(InvocationError) {
+            guard let opened else { throw InvocationError(.functionUnavailable, "the store is not open") }
+            return opened
+        }
+    }
+
+    public func registerTriggerTypes(on link: WorkerLink) {
+        triggers = [
+            TriggerProvider<StreamTriggerTypes.Filter>(
+                StreamTriggerTypes.stream, on: link,
+                accept: { [self] binding, _ throws(InvocationError) in
+                    let filter = try StreamTriggerTypes.Filter(binding.config)
+                    index.set(binding, name: filter.stream, condition: try TriggerCondition(config: binding.config), filter)
+                    return filter
+                },
+                release: { [self] binding, _, _ in
+                    index.remove(binding.id)
+                    fires.ended(binding.id)
+                }),
+            clientTriggers(StreamTriggerTypes.join, on: link, \.joins), clientTriggers(StreamTriggerTypes.leave, on: link, \.leaves),
+        ]
+    }
+
+    private func clientTriggers(
+        _ type: TriggerTypeDeclaration, on link: WorkerLink,
+        _ index: ReferenceWritableKeyPath<StreamPort, TriggerIndex<StreamPort.JoinFilter>>
+    ) -> TriggerProvider<StreamPort.JoinFilter> {
+        TriggerProvider(
+            type, on: link,
+            accept: { [port] binding, _ throws(InvocationError) in
+                let stream = try StreamTriggerTypes.name("stream_name", binding.config)
+                let condition = try TriggerCondition(config: binding.config)
+                port[keyPath: index].set(binding, name: stream, condition: condition, StreamPort.JoinFilter())
+                return StreamPort.JoinFilter()
+            },
+            release: { [port] binding, _, _ in port[keyPath: index].remove(binding.id) })
+    }
+
+    public func registerFunctions(on link: WorkerLink) {
+        StreamFunctions(self).register(on: link)
+        providers.register(on: link)
+    }
+
+    /// Clients come once providers and triggers are known: nobody slips past a gate that is just being registered.
+    public func sessionEstablished(_ session: CoreWorkerSession, on loop: isolated WorkerLoop) async throws {
+        try await providers.linked(on: loop)
+        if session.isFirst { try await port.open(on: loop) }
+    }
+
+    public func reconfigure(_ configuration: Configuration, on loop: isolated WorkerLoop) async -> Reconfiguration {
+        let new = configuration.values
+        guard new.adapterJSON == settings.adapterJSON else { return .refused("another adapter needs a restart") }
+        guard new.host == settings.host, new.port == settings.port else { return .refused("another address needs another listener") }
+        guard (new.tls == nil) == (settings.tls == nil) else { return .refused("TLS is switched on and off by a restart") }
+        settings = new
+        for warning in settings.warnings { context.logger.warning(.configurationSuspicious, "configuration: \(warning)") }
+        return .applied
+    }
+
+    public func drain(deadline: NIODeadline, on loop: isolated WorkerLoop) async {
+        sweeper = nil
+        port.drain()
+    }
+
+    public func end(on loop: isolated WorkerLoop) async { await opened?.close() }
+
+    public var status: String {
+        "\(port.socketCount) sockets, \(hub.subscriptionCount) subscriptions, \(index.isEmpty ? "no" : "some") triggers, \(opened?.status ?? "no store")"
+    }
+
+    // MARK: Events
+
+    /// Tells everybody of a change of the store, and first of what had expired there.
+    func changed(_ address: ItemAddress, _ change: ItemChange, _ trace: TraceContext) {
+        if let expired = change.expired {
+            tell(.delete(expired.text), in: address.group, id: address.key, revision: change.revision, .none)
+        }
+        guard change.isChanged else { return }
+        tell(Self.event(old: change.old?.text, new: change.new?.text), in: address.group, id: address.key, revision: change.revision, trace)
+    }
+
+    /// The same of a change that a provider has made. A missing or null old value means that nothing was there.
+    func changed(_ address: ItemAddress, old: [UInt8]?, new: [UInt8]?, _ trace: TraceContext) {
+        guard old != nil || new != nil else { return }
+        tell(Self.event(old: old, new: new), in: address.group, id: address.key, trace)
+    }
+
+    private static func event(old: [UInt8]?, new: [UInt8]?) -> StreamEvent {
+        guard let new else { return .delete(old ?? ItemResults.null) }
+        return old == nil ? .create(new) : .update(new)
+    }
+
+    func tell(_ event: StreamEvent, in group: ItemGroup, id: ItemName?, revision: Int? = nil, _ trace: TraceContext) {
+        let timestamp = hub.publish(event, in: group, id: id, revision: revision)
+        let matching = index.matching(group.stream) { $0.fits(group.name, id) }
+        guard !matching.isEmpty else { return }
+        let told = OrderedFires.Event(
+            payload: StreamFrame.payload(event, group, id, timestamp), span: context.telemetry.span("stream_triggers", parent: trace),
+            count: matching.count)
+        let address = ItemAddress(group: group, key: id ?? "")
+        for trigger in matching { fires.fire(trigger, about: address, told) }
+    }
+}
+
+/// Reads what a client is shown first, from the stream's provider or the store. Confined to the event loop.
+final class SnapshotSource {
+    private let providers: StreamProviders
+    private let context: CoreWorkerContext
+    var store: (any ItemStore)?
+    var onFailure: ((Subscription, any Error) -> Void)?
+    /// Values of one snapshot, in bytes.
+    private static let maximumBytes = 48 << 20
+
+    init(_ providers: StreamProviders, _ context: CoreWorkerContext) {
+        self.providers = providers
+        self.context = context
+    }
+
+    func read(_ group: ItemGroup, _ item: ItemName?, _ completion: @escaping (Result<StreamHub.Snapshot, any Error>) -> Void) {
+        let operation: StreamProviders.Operation = item == nil ? .list : .get
+        guard providers.has(operation, group.stream) else { return readStore(group, item, completion) }
+        var input = JSONObjectText()
+        input.set("stream_name", .string(group.stream.text))
+        input.set("group_id", .string(group.name.text))
+        if let item { input.set("item_id", .string(item.text)) }
+        providers.call(operation, group.stream, input.finish(), trace: .none) { [self] answer in
+            switch answer {
+            case .missing: readStore(group, item, completion)
+            case .failure(let error): completion(.failure(error))
+            case .result(let bytes):
+                let nothing = item == nil ? Array("[]".utf8) : ItemResults.null
+                completion(.success(StreamHub.Snapshot(text: bytes.map { Array(JSONLevel.compact($0[...])) } ?? nothing, revision: nil)))
+            }
+        }
+    }
+
+    private func readStore(_ group: ItemGroup, _ item: ItemName?, _ completion: @escaping (Result<StreamHub.Snapshot, any Error>) -> Void) {
+        guard let store else { return completion(.failure(InvocationError(.functionUnavailable, "the store is not open"))) }
+        let bound = NIOLoopBound(completion, eventLoop: context.eventLoop)
+        guard let item else {
+            return store.list(group, ItemPage(maximumBytes: Self.maximumBytes)) { result in
+                bound.value(
+                    result.flatMap { list in
+                        guard list.end == .complete else { return .failure(ItemLimits.listTooLarge) }
+                        return .success(.init(text: ItemResults.array(list.entries.lazy.map(\.item.text)), revision: list.revision))
+                    })
+            }
+        }
+        store.read(ItemAddress(group: group, key: item)) { result in
+            bound.value(result.map { .init(text: $0.item?.text ?? ItemResults.null, revision: $0.revision) })
+        }
+    }
+}

@@ -1,0 +1,81 @@
+import IIIItems
+
+/// What one socket has joined: a group, or one item of it.
+final class Subscription {
+    let id: String
+    let group: ItemGroup
+    let item: ItemName?
+    let socket: StreamSocket
+    /// What has come since it was activated, until the snapshot is there; nil once that has been sent.
+    private(set) var held: [StreamFrame]? = []
+    private var heldBytes = 0
+    /// More was held than may be: the snapshot has to be read once more.
+    private(set) var isOverrun = false
+    /// The place of its snapshot.
+    private(set) var position = StreamPosition(sequence: 0, timestamp: 0)
+    /// The newest change of the group that was told before it was activated. A snapshot must not be older.
+    private(set) var knownRevision = 0
+    /// Changes up to here are in its snapshot.
+    private(set) var seenRevision = 0
+    private(set) var hasEnded = false
+
+    /// Called once, when the first snapshot has been sent, or none ever will be.
+    private var onSettled: (() -> Void)?
+
+    private static let maximumHeld = 4096
+    private static let maximumHeldBytes = 4 << 20
+
+    init(_ target: ClientMessage.Target, on socket: StreamSocket, onSettled: @escaping () -> Void) {
+        self.onSettled = onSettled
+        id = target.subscription
+        group = target.group
+        item = target.id
+        self.socket = socket
+    }
+
+    var isHolding: Bool { held != nil }
+
+    func matches(_ id: ItemName?) -> Bool { item == nil || item == id }
+
+    /// From now on everything is held, for the snapshot that is about to be read.
+    func activate(at position: StreamPosition, knownRevision: Int) {
+        self.position = position
+        self.knownRevision = knownRevision
+        held = []
+        heldBytes = 0
+        isOverrun = false
+    }
+
+    func hold(_ frame: StreamFrame) {
+        guard let count = held?.count, !isOverrun else { return }
+        heldBytes += frame.bytes.count
+        guard count < Self.maximumHeld, heldBytes <= Self.maximumHeldBytes else {
+            isOverrun = true
+            held = []
+            return
+        }
+        held?.append(frame)
+    }
+
+    /// The snapshot shows changes up to `revision` (nil: nobody knows). Answers its sequence number, and what has to follow it.
+    func synchronised(revision: Int?) -> (sequence: Int, rest: [StreamFrame]) {
+        let all = held ?? []
+        held = nil
+        seenRevision = revision ?? 0
+        guard let revision else { return (position.sequence, all) }
+        let isSeen = { (frame: StreamFrame) in frame.revision.map { $0 <= revision } ?? false }
+        return (all.last(where: isSeen)?.position.sequence ?? position.sequence, all.filter { !isSeen($0) })
+    }
+
+    func settled() {
+        let told = onSettled
+        onSettled = nil
+        told?()
+    }
+
+    func end() {
+        hasEnded = true
+        held = nil
+        settled()
+    }
+}
