@@ -23,12 +23,16 @@ public final class InProcessEngine: Sendable {
         try await run(options: EngineOptions(), body)
     }
 
+    /// What makes a connection one of a core worker here.
+    private static let secret = String(repeating: "s", count: 64)
+
     /// The same with limits of the test's choice.
     package static func run<Result>(options: EngineOptions, _ body: (InProcessEngine) async throws -> Result) async throws -> Result {
         let loop = MultiThreadedEventLoopGroup.singleton.next()
         var logger = Logger(label: "engine")
         logger.logLevel = .critical
-        let engine = Engine(eventLoop: loop, options: options, version: "test", channelKey: "00", logger: logger)
+        let engine = Engine(
+            eventLoop: loop, options: options, version: "test", channelKey: "00", secrets: BuiltinSecrets(shared: secret), logger: logger)
         let (descriptor, port) = try listeningSocket()
         _ = try await engine.serve(socket: descriptor, settings: ListenerSettings(options)).get()
         let running = InProcessEngine(engine, WebSocketURL(host: "127.0.0.1", port: port))
@@ -43,9 +47,25 @@ public final class InProcessEngine: Sendable {
     }
 
     /// A worker that connects here, says little, reconnects at once and waits 10 minutes for answers.
-    public func worker(_ name: String) -> WorkerClient {
+    public func worker(_ name: String) -> WorkerClient { worker(name, headers: [], reconnectDelay: .milliseconds(20)) }
+
+    /// The same with the privileges of a core worker, for an entry of that name. Its connection breaks off, as that of a process that is
+    /// killed, by `breakOff`, and it does not come back.
+    package func coreWorker(_ name: String) -> WorkerClient {
+        worker(name, headers: [("x-iii-builtin-token", Self.secret), ("x-iii-builtin-name", name)], reconnectDelay: .hours(1))
+    }
+
+    /// Ends the connections of the core worker `name`.
+    package func breakOff(_ name: String) {
+        engine.eventLoop.execute { [engine] in
+            for worker in engine.registry.workers.values where worker.builtinName == name { worker.connection?.close(.serviceRestart) }
+        }
+    }
+
+    private func worker(_ name: String, headers: [(String, String)], reconnectDelay: TimeAmount) -> WorkerClient {
         var options = WorkerOptions(url: url, name: name)
-        options.reconnectDelay = .milliseconds(20)
+        options.headers = headers
+        options.reconnectDelay = reconnectDelay
         options.handlesSignals = false
         // A loaded machine is not what a test wants to hear about; its own limit ends one that hangs.
         options.callTimeout = .minutes(10)
