@@ -13,7 +13,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as prometheus_families
 from processes import run_core, serving
 from test_backpressure import connected
-from wire import BIN, ROOT, Fleet, Wire, fleet, wait_for
+from wire import BIN, ROOT, Fleet, Wire, fleet, free_port, wait_for
 
 
 # The certificate is not what these tests are about.
@@ -22,10 +22,11 @@ unverified = pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
 
 @pytest.fixture(scope="module")
 def core(tmp_path_factory):
-    """With everything on that has metrics of its own: TLS on the gateway, a Swift worker."""
+    """With everything on that has metrics of its own: all built-ins, TLS on the gateway, a Swift worker."""
     certificate, key = Authority(tmp_path_factory.mktemp("ca")).issue("rsa", key="rsa")
     functions = {"name": "iii-http-functions", "config": {"security": {"require_https": False, "block_private_ips": False}}}
-    workers = [functions, {"name": "iii-cron"}, {"name": "iii-state"}]
+    stream = {"name": "iii-stream", "config": {"port": free_port()}}
+    workers = [functions, {"name": "iii-cron"}, {"name": "iii-state"}, stream, {"name": "iii-queue"}, {"name": "iii-pubsub"}]
     with fleet(http={"tls": {"cert_file": str(certificate), "key_file": str(key)}}, workers=workers) as it:
         with open(it.directory / "traced.log", "wb") as log:
             worker = subprocess.Popen([BIN / "traced-worker"], env={**os.environ, "III_URL": it.url}, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -99,6 +100,7 @@ def test_the_page_and_a_running_fleet_name_the_same_metrics(core):
     caller.register("counted::tick")
     caller.register_trigger("cron", "counted::tick", config={"expression": "* * * * * *"})
     caller.answer(caller.expect("invokefunction"), {})
+    caller.call("iii::queue::enqueue", {"queue": "default", "function_id": "shop::order", "data": {"items": 1}})
 
     def scraped() -> set[str]:
         return {base(name) for name in samples(core) if not name.startswith("shop_")}

@@ -1,3 +1,5 @@
+import CoreMetrics
+import Instrumentation
 import Synchronization
 
 /// The telemetry of one process: its instruments, its tracer, and the finished spans that wait to be sent.
@@ -63,6 +65,13 @@ public final class Telemetry: Sendable {
     public var metricsFactory: TelemetryMetrics { TelemetryMetrics(store: metrics) }
     /// For `InstrumentationSystem.bootstrap`.
     public var tracer: TelemetryTracer { TelemetryTracer(telemetry: self) }
+
+    /// Has what this process counts through swift-metrics and traces through swift-distributed-tracing recorded here, unless the
+    /// program has chosen another place before.
+    package func bootstrapProcess() {
+        if MetricsSystem.factory is NOOPMetricsHandler { MetricsSystem.bootstrap(metricsFactory) }
+        if InstrumentationSystem.instrument is NoOpInstrument { InstrumentationSystem.bootstrap(tracer) }
+    }
 
     // MARK: Spans
 

@@ -59,16 +59,16 @@ final class StreamPort: @unchecked Sendable {
         var options = ServerOptions()
         options.promisedConnections = (key: "max_connections", value: settings.maximumConnections)
         options.keepsAlive = true
-        let (context, settings) = (context, settings)
+        let (eventLoop, logger, settings) = (context.eventLoop, context.logger, settings)
         let serverOptions = options
         do {
-            let server = try await context.eventLoop.flatSubmit { [self] in
+            let server = try await eventLoop.flatSubmit { [self] in
                 WebSocketServer.open(
-                    socket, on: context.eventLoop, settings: settings.serverSettings, options: serverOptions, tls: settings.tls,
-                    logger: context.logger, routes: routes)
+                    socket, on: eventLoop, settings: settings.serverSettings, options: serverOptions, tls: settings.tls,
+                    logger: logger, routes: routes)
             }.get()
             self.server = server
-            context.logger.info("Stream API listening on address: \(settings.host):\(server.localAddress?.port ?? settings.port)")
+            logger.info("Stream API listening on address: \(settings.host):\(server.localAddress?.port ?? settings.port)")
         } catch {
             throw ListenFailure(description: ServerSocket.message(for: error, host: settings.host, port: settings.port))
         }
@@ -150,7 +150,7 @@ final class StreamPort: @unchecked Sendable {
         var limits = WebSocketLimits()
         limits.maximumFrameLength = settings.maximumMessageBytes
         limits.maximumMessageLength = settings.maximumMessageBytes
-        let socket = StreamSocket(port: self, context: context, implicitTarget: target, limits: limits, coalescer: coalescer)
+        let socket = StreamSocket(port: self, authContext: context, implicitTarget: target, limits: limits, coalescer: coalescer)
         if let expiry {
             let bound = NIOLoopBound(socket, eventLoop: self.context.eventLoop)
             self.context.eventLoop.scheduleTask(in: .milliseconds(Int64(max(0, expiry - WallClock.milliseconds())))) {
@@ -184,7 +184,7 @@ final class StreamPort: @unchecked Sendable {
         }
         let ticket = DecidingJoin()
         deciding[ObjectIdentifier(ticket)] = (socket, target, false)
-        ask(joins.matching(target.group.stream) { _ in true }[...], Self.payload(target, socket.context), isRefused: false) {
+        ask(joins.matching(target.group.stream) { _ in true }[...], Self.payload(target, socket.authContext), isRefused: false) {
             [self] isRefused in
             let isRevoked = deciding.removeValue(forKey: ObjectIdentifier(ticket))?.isRevoked ?? false
             withExtendedLifetime(ticket) {
@@ -201,7 +201,7 @@ final class StreamPort: @unchecked Sendable {
         // A join under an id that is in use ends the one before, also where it is refused itself.
         if let old = socket.subscriptions.removeValue(forKey: target.subscription) { end(old) }
         if isRefused {
-            if wasAccepted { tellLeave(target, socket.context) }
+            if wasAccepted { tellLeave(target, socket.authContext) }
             socket.send(hub.frame(.unauthorized, for: target.group, id: target.id))
             if socket.implicitTarget?.subscription == target.subscription {
                 socket.close(.policyViolation, reason: "not authorized")
@@ -209,7 +209,7 @@ final class StreamPort: @unchecked Sendable {
             return completion()
         }
         guard !socket.isEnded, socket.phase == .open else {
-            tellLeave(target, socket.context)
+            tellLeave(target, socket.authContext)
             return completion()
         }
         // The next message waits for the snapshot.
@@ -227,7 +227,7 @@ final class StreamPort: @unchecked Sendable {
         hub.remove(subscription)
         tellLeave(
             ClientMessage.Target(subscription: subscription.id, group: subscription.group, id: subscription.item),
-            subscription.socket.context)
+            subscription.socket.authContext)
     }
 
     /// The snapshot of a subscription cannot be read.
@@ -320,14 +320,14 @@ final class StreamPort: @unchecked Sendable {
     /// Ends what fits, joins that are being decided included; answers how many there were.
     func revoke(_ revocation: Revocation) -> Int {
         var count = 0
-        for subscription in hub.all where revocation.fits(subscription.id, subscription.group, subscription.socket.context) {
+        for subscription in hub.all where revocation.fits(subscription.id, subscription.group, subscription.socket.authContext) {
             count += 1
             let socket = subscription.socket
             if socket.subscriptions[subscription.id] === subscription { socket.subscriptions[subscription.id] = nil }
             socket.send(hub.frame(.unauthorized, for: subscription.group, id: subscription.item))
             end(subscription)
         }
-        for (key, join) in deciding where revocation.fits(join.target.subscription, join.target.group, join.socket.context) {
+        for (key, join) in deciding where revocation.fits(join.target.subscription, join.target.group, join.socket.authContext) {
             count += 1
             deciding[key]?.isRevoked = true
         }

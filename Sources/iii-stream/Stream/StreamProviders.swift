@@ -85,7 +85,7 @@ struct ProviderChange {
             new = try members.raw("new_value").map { Array(JSONLevel.compact($0)) }
             errors = try members.optional("errors").map { Array(JSONLevel.compact($0)) }
         } catch {
-            throw problem((error as? InputProblem)?.message ?? "\(error)")
+            throw problem(error.message)
         }
         if needsNew, new == nil { throw problem("missing field `new_value`") }
     }

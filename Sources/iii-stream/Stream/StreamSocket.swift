@@ -10,7 +10,7 @@ import NIOCore
 final class StreamSocket: WebSocketConnection {
     private let port: StreamPort
     /// What the auth function has said about this client, as JSON text.
-    let context: [UInt8]
+    let authContext: [UInt8]
     /// Joined by the address it has connected to.
     let implicitTarget: ClientMessage.Target?
     var subscriptions: [String: Subscription] = [:]
@@ -32,13 +32,18 @@ final class StreamSocket: WebSocketConnection {
     /// Snapshots of so many bytes may wait before another one is asked for.
     private static let snapshotRoom = 4 << 20
 
-    init(port: StreamPort, context: [UInt8], implicitTarget: ClientMessage.Target?, limits: WebSocketLimits, coalescer: WriteCoalescer) {
+    init(port: StreamPort, authContext: [UInt8], implicitTarget: ClientMessage.Target?, limits: WebSocketLimits, coalescer: WriteCoalescer)
+    {
         self.port = port
-        self.context = context
+        self.authContext = authContext
         self.implicitTarget = implicitTarget
         joins = JoinAllowance(now: .now())
         super.init(role: .server, limits: limits, coalescer: coalescer)
     }
+
+    /// Spelled out only because the stub that the compiler would make warns of a recursion (Swift 6.3).
+    @available(*, unavailable, message: "a client belongs to a port")
+    override package init(role: Role, limits: WebSocketLimits, coalescer: WriteCoalescer) { fatalError("a client belongs to a port") }
 
     override func connectionOpened() {
         port.opened(self)

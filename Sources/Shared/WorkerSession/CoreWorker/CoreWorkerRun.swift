@@ -65,6 +65,7 @@ final class CoreWorkerRun<W: CoreWorker>: @unchecked Sendable {
     }
 
     func waitForEnd() -> Int32 {
+        telemetry.bootstrapProcess()
         watchSignals()
         watchLifeline()
         loop.execute { [self] in
