@@ -6,7 +6,6 @@ import pathlib
 import re
 import signal
 import subprocess
-import time
 
 import pytest
 import yaml
@@ -178,21 +177,23 @@ def test_a_worker_that_dies_in_its_handler_blocks_nothing(core, wire):
 def test_replicas_with_a_key_fire_once(core, wire):
     replicas = [core.connect() for _ in range(3)]
     ticks = []
-    for replica in replicas:
-        replica.register("cron::t_replica", metadata={"invocation_policy": "round_robin"})
-        replica.register_trigger("cron", "cron::t_replica", config={"expression": "* * * * * *", "key": "t_replica"})
-        replica.sync()
-    end = time.monotonic() + 4
-    while time.monotonic() < end:
+
+    def answered() -> int:
         for replica in replicas:
             for message in replica.sync():
                 if message["type"] == "invokefunction":
                     replica.answer(message)
                     ticks.append(message["data"]["scheduled_time"])
-        time.sleep(0.05)
+        return len(ticks)
+
+    for replica in replicas:
+        replica.register("cron::t_replica", metadata={"invocation_policy": "round_robin"})
+        replica.register_trigger("cron", "cron::t_replica", config={"expression": "* * * * * *", "key": "t_replica"})
+        replica.sync()
+    wait_for(lambda: answered() >= 4, "four ticks", timeout=30)
     for replica in replicas:
         replica.close()
-    assert len(ticks) >= 3 and len(set(ticks)) == len(ticks)
+    assert len(set(ticks)) == len(ticks)
 
 
 # Functions.

@@ -110,6 +110,7 @@ def test_nothing_acknowledged_is_lost_and_every_group_keeps_its_order(seed):
             producers = [Producer(it.port, f"g{n}") for n in range(GROUPS)]
             try:
                 for _ in range(4):
+                    # Not a wait for something: any moment under load is to do.
                     time.sleep(generator.uniform(0.2, 1.0))
                     victim = generator.choice(["iii-queue", "iii-queue", "core", "worker"])
                     if victim == "core":
@@ -123,7 +124,8 @@ def test_nothing_acknowledged_is_lost_and_every_group_keeps_its_order(seed):
                         if pid:
                             os.kill(pid, signal.SIGKILL)
                 wait_for(lambda: it.rows()["iii-queue"]["state"] == "ready", "the queue is back", timeout=30)
-                time.sleep(0.3)
+                before = [len(producer.acknowledged) for producer in producers]
+                wait_for(lambda: all(len(p.acknowledged) > count for p, count in zip(producers, before)), "every producer is served again", timeout=60)
                 for producer in producers:
                     producer.isStopped.set()
                 for producer in producers:

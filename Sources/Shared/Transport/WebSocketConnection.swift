@@ -41,21 +41,21 @@ open class WebSocketConnection: ChannelInboundHandler, RemovableChannelHandler {
     package let role: Role
     package let limits: WebSocketLimits
     package let coalescer: WriteCoalescer
-    package private(set) var phase = Phase.idle
+    package internal(set) var phase = Phase.idle
     /// When the peer last sent anything at all, moved on by time that is not its silence: ours, or while it was not read.
     package private(set) var lastInbound = NIODeadline.now()
     /// Close code the peer sent, if it did.
-    package private(set) var peerCloseCode: UInt16?
+    package internal(set) var peerCloseCode: UInt16?
     /// Whether the peer ended an open connection by a close frame without a complaint in it: no code, or 1000.
-    package private(set) var hasClosedCleanly = false
+    package internal(set) var hasClosedCleanly = false
     /// How long the peer may take to answer our close frame. Default 2 s.
     package var closeTimeout = TimeAmount.seconds(2)
 
-    private var context: ChannelHandlerContext?
+    var context: ChannelHandlerContext?
     private var partial: ByteBuffer?
     private var message = ByteBuffer()
     private var messageOpcode: WebSocketOpcode?
-    private var outgoing = ByteBuffer()
+    var outgoing = ByteBuffer()
     private var isDirty = false
     /// Whether a frame over the limit waits for its first bytes, which say what it was to be.
     private var tooLongHead = TooLongHead.none
@@ -63,10 +63,10 @@ open class WebSocketConnection: ChannelInboundHandler, RemovableChannelHandler {
     /// Bytes the kernel has taken since the connection opened.
     package private(set) var deliveredBytes = 0
     /// What waits for a peer that is being dropped counts no longer.
-    private var isWrittenOff = false
+    var isWrittenOff = false
     private var turnBudget = WebSocketConnection.turnLength
     /// `partial` may hold whole messages: handling stopped before its end.
-    private var isBacklogged = false
+    var isBacklogged = false
     private var isWaitingForTurn = false
     private var isReading = true
     /// What this connection has entered in the loop's inbound budget.
@@ -166,7 +166,7 @@ open class WebSocketConnection: ChannelInboundHandler, RemovableChannelHandler {
         }
     }
 
-    private func append(_ opcode: WebSocketOpcode, expectedLength: Int, _ write: (inout ByteBuffer) -> Void) {
+    func append(_ opcode: WebSocketOpcode, expectedLength: Int, _ write: (inout ByteBuffer) -> Void) {
         let start = outgoing.writerIndex
         let masked = role == .client
         let guessed = WebSocketFrameHeader.length(forPayload: expectedLength, masked: masked)
@@ -266,73 +266,6 @@ open class WebSocketConnection: ChannelInboundHandler, RemovableChannelHandler {
         }
     }
 
-    // MARK: Closing
-
-    /// Starts the close handshake; the peer has `closeTimeout` to answer it.
-    package func close(_ code: WebSocketCloseCode, reason: String = "") {
-        startClosing(code.rawValue, reason: reason)
-    }
-
-    /// The same without a code, which clients see as 1005: how channels end (docs/reference/worker-protocol.md#channels).
-    package func closeWithoutCode() { startClosing(nil, reason: "") }
-
-    private func startClosing(_ code: UInt16?, reason: String) {
-        guard phase == .open else {
-            if phase == .idle { phase = .closed }
-            if phase == .draining { finish() }
-            return
-        }
-        sendClose(code, reason: reason)
-        scheduleHardClose(after: closeTimeout)
-    }
-
-    /// Ends the connection without waiting for the peer to read what is queued: for slow, silent or hostile peers.
-    package func drop(_ code: WebSocketCloseCode) {
-        if phase == .draining { return finish() }
-        guard phase == .open else { return }
-        sendClose(code.rawValue, reason: "")
-        writeOff()
-        forgetInput()
-        flush()
-        // The close frame may be read if the peer still reads; a peer that does not is gone in a moment either way.
-        scheduleHardClose(after: .milliseconds(100))
-    }
-
-    private func writeOff() {
-        guard !isWrittenOff else { return }
-        isWrittenOff = true
-        coalescer.budget.removeOutbound(queuedBytes)
-    }
-
-    /// Cuts the TCP connection at once, so that no SDK mistakes it for a clean close (docs/reference/worker-protocol.md#closing).
-    package func cut() {
-        guard phase != .closed else { return }
-        forgetInput()
-        if phase == .draining { return finish() }
-        context?.close(promise: nil)
-    }
-
-    /// The last frame: not subject to the cap on queued bytes, which may be the reason for it.
-    private func sendClose(_ code: UInt16?, reason: String) {
-        phase = .closing
-        append(.close, expectedLength: 2 &+ reason.utf8.count) { buffer in
-            guard let code else { return }
-            buffer.writeInteger(code)
-            buffer.writeString(reason)
-        }
-    }
-
-    private func scheduleHardClose(after delay: TimeAmount) {
-        guard let context else { return }
-        let bound = NIOLoopBound(self, eventLoop: context.eventLoop)
-        context.eventLoop.scheduleTask(in: delay) { bound.value.cut() }
-    }
-
-    /// For the caller whose scan of a text message failed: ends the connection with 1007 if the text is not even UTF-8.
-    package func closeUnlessUTF8(_ bytes: UnsafeRawBufferPointer) {
-        if !UTF8Validation.isValid(bytes) { close(.invalidPayload, reason: WebSocketFrameHeader.StaticReason.invalidUTF8.rawValue) }
-    }
-
     // MARK: Reading
 
     /// Off while this peer feeds one that cannot keep up: then nothing more of it is handled and its socket is not read.
@@ -409,7 +342,7 @@ open class WebSocketConnection: ChannelInboundHandler, RemovableChannelHandler {
         updateReading()
     }
 
-    private func forgetInput() {
+    func forgetInput() {
         partial = nil
         message = ByteBuffer()
         isBacklogged = false
@@ -602,42 +535,6 @@ open class WebSocketConnection: ChannelInboundHandler, RemovableChannelHandler {
         }
     }
 
-    private func closeReceived(_ payload: UnsafeRawBufferPointer) {
-        var code: UInt16?
-        if payload.count >= 2 {
-            let value = UInt16(payload[0]) << 8 | UInt16(payload[1])
-            guard WebSocketFrameHeader.isLegalCloseCode(value), UTF8Validation.isValid(UnsafeRawBufferPointer(rebasing: payload[2...]))
-            else {
-                return closeReceivedMalformed()
-            }
-            code = value
-        } else if payload.count == 1 {
-            return closeReceivedMalformed()
-        }
-        peerCloseCode = code
-        if phase == .open || phase == .draining {
-            hasClosedCleanly = code == nil || code == WebSocketCloseCode.normal.rawValue
-        }
-        // Nothing counts behind it.
-        if phase == .draining { return finish() }
-        if phase == .open { sendClose(code, reason: "") }
-        flush()
-        context?.close(promise: nil)
-    }
-
-    /// The peer has said its last word, however badly: nothing is to be waited for.
-    private func closeReceivedMalformed() {
-        if phase == .open {
-            sendClose(WebSocketCloseCode.protocolError.rawValue, reason: WebSocketFrameHeader.StaticReason.malformedClose.rawValue)
-        }
-        flush()
-        context?.close(promise: nil)
-    }
-
-    private func fail(_ code: WebSocketCloseCode, _ reason: WebSocketFrameHeader.StaticReason) {
-        close(code, reason: reason.rawValue)
-    }
-
     public func channelInactive(context: ChannelHandlerContext) {
         ended()
         context.fireChannelInactive()
@@ -651,29 +548,5 @@ open class WebSocketConnection: ChannelInboundHandler, RemovableChannelHandler {
     public func errorCaught(context: ChannelHandlerContext, error: any Error) {
         // A reset or broken pipe: nothing to say to a peer that is gone.
         context.close(promise: nil)
-    }
-
-    private func ended() {
-        guard phase != .closed, phase != .draining else { return }
-        if phase == .open, isBacklogged {
-            phase = .draining
-            discardOutput()
-            isHeld = false
-            return
-        }
-        finish()
-    }
-
-    private func discardOutput() {
-        if !isWrittenOff { coalescer.budget.removeOutbound(outgoing.readableBytes) }
-        outgoing = ByteBuffer()
-    }
-
-    private func finish() {
-        guard phase != .closed else { return }
-        phase = .closed
-        forgetInput()
-        discardOutput()
-        connectionClosed()
     }
 }

@@ -12,6 +12,7 @@ import IIICron
 ///
 /// A clause makes stores as `iii-cron` does: several for one site play its processes, those of different sites its instances.
 public enum FireClaimContract {
+    /// One thing that holds for every store, named by a sentence.
     public struct Clause: Sendable, CustomStringConvertible {
         public let description: String
         let body: @Sendable (Stores) async throws -> Void
@@ -22,6 +23,7 @@ public enum FireClaimContract {
         }
     }
 
+    /// A store does otherwise than its clause says.
     public struct Violation: Error, CustomStringConvertible { public let description: String }
 
     /// Opens the store under test, as often as a clause needs.
@@ -33,6 +35,7 @@ public enum FireClaimContract {
         func open(_ instance: String) async throws -> any FireClaim { try await maker(try site(instance)) }
     }
 
+    /// All of them, for the arguments of a test.
     public static let clauses: [Clause] = [
         Clause(description: "the first to ask gets the tick, everybody else hears that it is taken") { stores in
             let store = try await stores.open("a")

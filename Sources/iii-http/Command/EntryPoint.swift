@@ -1,10 +1,8 @@
 import ArgumentParser
-import Glibc
 import IIIHTTPFunctions
 import IIIHTTPGateway
 import IIITelemetry
 import IIIWorker
-import Logging
 
 /// `iii-http`: the HTTP gateway, or in the role `outbound` the caller of remote HTTP functions, as a process of its own, started
 /// by the core or by a systemd unit.
@@ -31,19 +29,7 @@ struct EntryPoint: ParsableCommand {
 
     func run() throws {
         TelemetryLog.bootstrapFromEnvironment()
-        // A client that has gone shows as an error of its own write, never as a signal.
-        signal(SIGPIPE, SIG_IGN)
-        let role = role ?? getenv("III_BUILTIN_ROLE").map { String(cString: $0) } ?? HTTPGateway.role
-        switch role {
-        case HTTPGateway.role:
-            throw ExitCode(CoreWorkerProcess.run(HTTPGateway.self, engineURL: engine, name: name))
-        case HTTPFunctions.role:
-            let ownName = getenv("III_ENTRY_NAME") == nil ? HTTPFunctions.entryName : nil
-            throw ExitCode(CoreWorkerProcess.run(HTTPFunctions.self, engineURL: engine, name: name ?? ownName))
-        default:
-            Logger(label: "iii-http").error(
-                .configurationInvalid, "unknown role '\(role)': iii-http can be '\(HTTPGateway.role)' or '\(HTTPFunctions.role)'")
-            throw ExitCode(CoreWorkerProcess.configurationExitCode)
-        }
+        let roles = [CoreWorkerRole(HTTPGateway.self), CoreWorkerRole(HTTPFunctions.self, entry: HTTPFunctions.entryName)]
+        throw ExitCode(CoreWorkerProcess.run(roles, of: "iii-http", role: role, engineURL: engine, name: name))
     }
 }

@@ -1,9 +1,7 @@
 import ArgumentParser
-import Glibc
 import IIIQueue
 import IIITelemetry
 import IIIWorker
-import Logging
 
 /// `iii-queue`: durable queues, or in the role `pubsub` fire-and-forget topics, as a process of its own, started by the core or by a
 /// systemd unit.
@@ -30,17 +28,7 @@ struct EntryPoint: ParsableCommand {
 
     func run() throws {
         TelemetryLog.bootstrapFromEnvironment()
-        let role = role ?? getenv("III_BUILTIN_ROLE").map { String(cString: $0) } ?? Queue.role
-        switch role {
-        case Queue.role:
-            throw ExitCode(CoreWorkerProcess.run(Queue.self, engineURL: engine, name: name))
-        case PubSub.role:
-            let ownName = getenv("III_ENTRY_NAME") == nil ? PubSub.entryName : nil
-            throw ExitCode(CoreWorkerProcess.run(PubSub.self, engineURL: engine, name: name ?? ownName))
-        default:
-            Logger(label: "iii-queue").error(
-                .configurationInvalid, "iii-queue cannot be '\(role)' in this build: it can be '\(Queue.role)' or '\(PubSub.role)'")
-            throw ExitCode(CoreWorkerProcess.configurationExitCode)
-        }
+        let roles = [CoreWorkerRole(Queue.self), CoreWorkerRole(PubSub.self)]
+        throw ExitCode(CoreWorkerProcess.run(roles, of: "iii-queue", role: role, engineURL: engine, name: name))
     }
 }

@@ -13,8 +13,6 @@ import Synchronization
 /// link's event loop.
 public final class Queue: CoreWorker {
     public static var role: String { "queue" }
-    /// The config entry this role serves.
-    public static let entryName = "iii-queue"
 
     /// Where messages may be kept; a program of one's own registers further stores before it runs `Queue`.
     public static let stores = Mutex<AdapterRegistry<any QueueStore>>(QueueStores.builtIn)

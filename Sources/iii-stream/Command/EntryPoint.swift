@@ -1,10 +1,8 @@
 import ArgumentParser
-import Glibc
 import IIIState
 import IIIStream
 import IIITelemetry
 import IIIWorker
-import Logging
 
 /// `iii-stream`: live streams, or in the role `state` the state, as a process of its own, started by the core or by a systemd unit.
 @main
@@ -30,17 +28,7 @@ struct EntryPoint: ParsableCommand {
 
     func run() throws {
         TelemetryLog.bootstrapFromEnvironment()
-        let role = role ?? getenv("III_BUILTIN_ROLE").map { String(cString: $0) } ?? StreamWorker.role
-        let hasName = name != nil || getenv("III_ENTRY_NAME") != nil
-        switch role {
-        case StreamWorker.role:
-            throw ExitCode(CoreWorkerProcess.run(StreamWorker.self, engineURL: engine, name: hasName ? name : StreamWorker.entryName))
-        case StateWorker.role:
-            throw ExitCode(CoreWorkerProcess.run(StateWorker.self, engineURL: engine, name: hasName ? name : StateWorker.entryName))
-        default:
-            Logger(label: "iii-stream").error(
-                .configurationInvalid, "unknown role '\(role)': iii-stream can be '\(StreamWorker.role)' or '\(StateWorker.role)'")
-            throw ExitCode(CoreWorkerProcess.configurationExitCode)
-        }
+        let roles = [CoreWorkerRole(StreamWorker.self), CoreWorkerRole(StateWorker.self)]
+        throw ExitCode(CoreWorkerProcess.run(roles, of: "iii-stream", role: role, engineURL: engine, name: name))
     }
 }

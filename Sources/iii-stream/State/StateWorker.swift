@@ -12,8 +12,6 @@ import NIOCore
 /// the commits. Confined to the link's event loop; the store does its work elsewhere.
 public final class StateWorker: CoreWorker {
     public static var role: String { "state" }
-    /// The entry of this role.
-    public static let entryName = "iii-state"
 
     /// Opaque outside: the settings of the entry.
     public struct Configuration: Sendable {

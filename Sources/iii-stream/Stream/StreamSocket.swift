@@ -7,7 +7,7 @@ import NIOCore
 ///
 /// Frames wait in a `SocketQueue` and go out as fast as the client takes them, large ones in pieces; nothing here waits for anybody. What the
 /// client says is handled strictly in order, one message at a time; meanwhile it is not read for long. Confined to its event loop.
-final class StreamSocket: WebSocketConnection {
+package final class StreamSocket: WebSocketConnection {
     private let port: StreamPort
     /// What the auth function has said about this client, as JSON text.
     let authContext: [UInt8]
@@ -41,11 +41,7 @@ final class StreamSocket: WebSocketConnection {
         super.init(role: .server, limits: limits, coalescer: coalescer)
     }
 
-    /// Spelled out only because the stub that the compiler would make warns of a recursion (Swift 6.3).
-    @available(*, unavailable, message: "a client belongs to a port")
-    override package init(role: Role, limits: WebSocketLimits, coalescer: WriteCoalescer) { fatalError("a client belongs to a port") }
-
-    override func connectionOpened() {
+    package override func connectionOpened() {
         port.opened(self)
         if let implicitTarget {
             inbox.append(.join(implicitTarget))
@@ -94,7 +90,7 @@ final class StreamSocket: WebSocketConnection {
         port.tellAgain(self, stale, lagged)
     }
 
-    override func queuedBytesShrank() {
+    package override func queuedBytesShrank() {
         health.progressed(.now())
         pump()
     }
@@ -118,7 +114,7 @@ final class StreamSocket: WebSocketConnection {
 
     // MARK: Receiving
 
-    override func messageReceived(_ bytes: UnsafeRawBufferPointer, isText: Bool) {
+    package override func messageReceived(_ bytes: UnsafeRawBufferPointer, isText: Bool) {
         do throws(InputProblem) {
             let message = try ClientMessage(bytes)
             switch message {
@@ -163,7 +159,7 @@ final class StreamSocket: WebSocketConnection {
         }
     }
 
-    override func connectionClosed() {
+    package override func connectionClosed() {
         isEnded = true
         inbox.removeAll()
         port.closed(self)

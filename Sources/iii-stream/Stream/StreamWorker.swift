@@ -13,8 +13,6 @@ import NIOCore
 /// events come in the order of the commits. Confined to the link's event loop.
 public final class StreamWorker: CoreWorker {
     public static var role: String { "stream" }
-    /// The entry of this role.
-    public static let entryName = "iii-stream"
 
     /// Opaque outside: the settings of the entry.
     public struct Configuration: Sendable {

@@ -32,6 +32,7 @@ public protocol FireClaim: AnyObject, Sendable {
 
 /// A tick that somebody wants to fire.
 public struct ClaimRequest: Sendable, Equatable {
+    /// What the tick is claimed for.
     public enum Intent: String, Sendable {
         /// To run it.
         case run
@@ -51,6 +52,7 @@ public struct ClaimRequest: Sendable, Equatable {
         case tick
     }
 
+    /// Of the job; the same on every instance and after every reconnect.
     public var identity: String
     /// Rank among equal registrations of one engine; 0 for most.
     public var ordinal: Int
@@ -58,7 +60,9 @@ public struct ClaimRequest: Sendable, Equatable {
     public var tick: Int
     /// Unique to this attempt; repeated when the attempt is.
     public var owner: String
+    /// Default: to run it.
     public var intent = Intent.run
+    /// Of the run, if there is to be one. Default: exclusive.
     public var lease = Lease.exclusive
     /// Milliseconds for which the claim is remembered.
     public var timeToLive: Int

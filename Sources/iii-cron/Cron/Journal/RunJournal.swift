@@ -19,6 +19,7 @@ public enum RunStatus: String, Sendable, CaseIterable {
 
 /// One run, or one tick that was not run, as the history has it.
 public struct RunRecord: Sendable, Equatable {
+    /// Why it ran: by the clock, for a tick that was missed, or by `cron::run`.
     public enum Kind: String, Sendable, CaseIterable {
         case tick
         case catchUp = "catch_up"
@@ -27,16 +28,23 @@ public struct RunRecord: Sendable, Equatable {
 
     /// Unique to the run.
     public var owner: String
+    /// The trigger that fired.
     public var triggerID: String
+    /// Of the job; the same on every instance.
     public var identity: String
+    /// What was called.
     public var functionID: String
+    /// What made it run.
     public var kind: Kind
     /// Epoch seconds.
     public var tick: Int
+    /// 1 for the first.
     public var attempt: Int
     /// Milliseconds since the epoch.
     public var started: Int
+    /// The same; nil while it runs.
     public var ended: Int?
+    /// How it ended.
     public var status: RunStatus
     /// A code, or the reason of a skip; never a payload.
     public var error: String?

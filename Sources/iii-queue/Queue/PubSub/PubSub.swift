@@ -12,8 +12,6 @@ import Synchronization
 /// Every subscription of a topic gets every message, once, in the order of each publisher. Confined to the link's event loop.
 public final class PubSub: CoreWorker {
     public static var role: String { "pubsub" }
-    /// The config entry this role serves.
-    public static let entryName = "iii-pubsub"
 
     /// How messages may travel; a program of one's own registers further ones before it runs `PubSub`.
     public static let buses = Mutex<AdapterRegistry<any PubSubBus>>(
