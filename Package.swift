@@ -215,13 +215,16 @@ let package = Package(
         .testTarget(name: "StreamTests", dependencies: ["IIIStream", "IIIItems"], path: "Tests/StreamTests"),
         .testTarget(
             name: "ItemsTests",
-            dependencies: ["IIIItems", "IIIItemsContract", "IIIProtocol", "IIIStorage", "IIIWorker", "IIITestSupport", logging],
+            dependencies: [
+                "IIIItems", "IIIItemsContract", "IIIProtocol", "IIIStorage", "IIITelemetry", "IIIWorker", "IIITestSupport", logging,
+            ],
             path: "Tests/ItemsTests"),
         .executableTarget(name: "cron-probe", dependencies: ["IIICron", "IIIWorker", "IIIProtocol"], path: "Tests/CronProbe"),
         .testTarget(
             name: "CronTests",
             dependencies: [
-                "IIICron", "IIICronContract", "IIIProtocol", "IIISettings", "IIIStorage", "IIIWorker", "IIITestSupport", nioCore, nioPosix,
+                "IIICron", "IIICronContract", "IIIProtocol", "IIISettings", "IIIStorage", "IIITelemetry", "IIIWorker", "IIITestSupport",
+                nioCore, nioPosix,
                 logging,
             ],
             path: "Tests/CronTests"),

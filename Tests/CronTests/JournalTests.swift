@@ -1,4 +1,5 @@
 import IIIStorage
+import IIITelemetry
 import Logging
 import Testing
 

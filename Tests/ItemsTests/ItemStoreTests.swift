@@ -1,6 +1,7 @@
 import Foundation
 import IIIItemsContract
 import IIIStorage
+import IIITelemetry
 import Logging
 import Testing
 

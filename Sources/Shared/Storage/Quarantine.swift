@@ -1,5 +1,6 @@
 import CSQLite
 import Glibc
+import IIITelemetry
 
 /// Where rows go that are not what was written (decision: a bad row is named and counted, never served, never a reason to start empty).
 enum Quarantine {
@@ -17,13 +18,10 @@ enum Quarantine {
         guard !columns.isEmpty else { throw StorageError(.badStatement, "'\(connection.path)' has no table \(table)") }
         let list = columns.map(quoted).joined(separator: ", ")
         let values = columns.map { "quote(\(quoted($0)))" }.joined(separator: " || ', ' || ")
-        var now = timespec()
-        clock_gettime(CLOCK_REALTIME, &now)
-        let milliseconds = now.tv_sec * 1000 + now.tv_nsec / 1_000_000
         let content = literal("INSERT INTO \(name)(\(list)) VALUES(") + " || \(values) || ')'"
         try connection.execute(
             """
-            INSERT INTO iii_quarantine SELECT \(literal(table)), \(row), \(literal(reason)), \(milliseconds), \(content)
+            INSERT INTO iii_quarantine SELECT \(literal(table)), \(row), \(literal(reason)), \(WallClock.milliseconds()), \(content)
             FROM \(name) WHERE rowid = \(row);
             DELETE FROM \(name) WHERE rowid = \(row)
             """)

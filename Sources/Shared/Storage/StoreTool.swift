@@ -1,5 +1,6 @@
 import CSQLite
 import Glibc
+import IIITelemetry
 
 /// What an operator does to a store from outside of its process: `iii-core store check|backup|restore`.
 package struct StoreTool {
@@ -86,9 +87,7 @@ package struct StoreTool {
     /// Keeps the database of now, with its log, under another name.
     private func setAside() throws(StorageError) -> String? {
         guard StoreFiles.size(of: files.database) != nil || StoreFiles.size(of: files.log) != nil else { return nil }
-        var now = timespec()
-        clock_gettime(CLOCK_REALTIME, &now)
-        let kept = "\(files.database).before-restore-\(now.tv_sec * 1000 + now.tv_nsec / 1_000_000)"
+        let kept = "\(files.database).before-restore-\(WallClock.milliseconds())"
         if let size = StoreFiles.size(of: files.log) {
             // A log may never meet a database that it does not belong to.
             guard size > 0 ? rename(files.log, kept + "-wal") == 0 : unlink(files.log) == 0 else { throw .system(files.log, "moved") }

@@ -47,7 +47,7 @@ package final class Engine: @unchecked Sendable {
     package let fleet: FleetHooks
     /// Identifies this start of the engine.
     package let instanceID = UUIDBits.random()
-    let startedAtMilliseconds = unixMilliseconds()
+    let startedAtMilliseconds = Int64(WallClock.milliseconds())
     /// Key under which built-ins mint channel references
     /// (docs/reference/worker-protocol.md#references-without-a-round-trip), as hex.
     package let channelKey: String
@@ -171,7 +171,8 @@ package final class Engine: @unchecked Sendable {
             return .accept(TelemetryConnection(engine: self, limits: listener.webSocket, coalescer: coalescer))
         }
         let worker = Worker(
-            id: UUIDBits.random(using: &generator), builtin: builtin, address: address, connectedAtMilliseconds: unixMilliseconds())
+            id: UUIDBits.random(using: &generator), builtin: builtin, address: address,
+            connectedAtMilliseconds: Int64(WallClock.milliseconds()))
         return .accept(WorkerConnection(engine: self, worker: worker, limits: listener.webSocket, coalescer: coalescer))
     }
 
@@ -415,11 +416,4 @@ package final class Engine: @unchecked Sendable {
         let sockets: [WebSocketConnection] = Array(connections.values) + Array(telemetryConnections.values)
         for connection in sockets { connection.close(.serviceRestart, reason: "engine is shutting down") }
     }
-}
-
-/// Wall-clock milliseconds since 1970.
-func unixMilliseconds() -> Int64 {
-    var time = timespec()
-    clock_gettime(CLOCK_REALTIME, &time)
-    return Int64(time.tv_sec) * 1000 + Int64(time.tv_nsec) / 1_000_000
 }

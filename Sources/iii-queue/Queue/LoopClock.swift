@@ -1,4 +1,4 @@
-import Glibc
+import IIITelemetry
 import IIIWorker
 import NIOCore
 
@@ -10,22 +10,16 @@ final class LoopClock: QueueClock {
 
     init(_ eventLoop: any EventLoop) {
         self.eventLoop = eventLoop
-        startedAtWall = Self.wall()
+        startedAtWall = WallClock.milliseconds()
     }
 
     var now: Int { startedAtWall + Int((NIODeadline.now() - startedAt).nanoseconds / 1_000_000) }
-    var wallNow: Int { Self.wall() }
+    var wallNow: Int { WallClock.milliseconds() }
 
     func schedule(at time: Int, _ work: @escaping () -> Void) -> () -> Void {
         let work = NIOLoopBound(work, eventLoop: eventLoop)
         // Never early: the millisecond that has begun counts as not over.
         let task = eventLoop.scheduleTask(in: .milliseconds(Int64(max(0, time - now + (time > now ? 1 : 0))))) { work.value() }
         return { task.cancel() }
-    }
-
-    private static func wall() -> Int {
-        var time = timespec()
-        clock_gettime(CLOCK_REALTIME, &time)
-        return time.tv_sec * 1000 + time.tv_nsec / 1_000_000
     }
 }

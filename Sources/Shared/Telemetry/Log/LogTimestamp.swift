@@ -3,11 +3,7 @@ import Glibc
 /// Wall-clock stamps of log lines, made without Foundation.
 package enum LogTimestamp {
     /// Nanoseconds since the epoch.
-    package static func nowNanoseconds() -> Int64 {
-        var time = timespec()
-        clock_gettime(CLOCK_REALTIME, &time)
-        return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
-    }
+    package static func nowNanoseconds() -> Int64 { Int64(WallClock.nanoseconds()) }
 
     /// The same for telemetry, whose times are unsigned; a clock before 1970 reads as 0.
     static func nowNanosecondsUnsigned() -> UInt64 { UInt64(max(0, nowNanoseconds())) }

@@ -1,6 +1,7 @@
 import IIICrypto
 import IIIProtocol
 import IIIServer
+import IIITelemetry
 import IIITransport
 import Logging
 import NIOCore
@@ -140,7 +141,7 @@ final class Channels {
 
     /// The channel of a genuine, unexpired reference of a connected built-in.
     private func materialise(_ id: String, key: String, _ direction: ChannelRef.Direction) -> DataChannel? {
-        guard let reference = ChannelReference(channelID: id), reference.deadline >= UInt64(unixMilliseconds()),
+        guard let reference = ChannelReference(channelID: id), reference.deadline >= UInt64(WallClock.milliseconds()),
             let minter = minters[reference.mintPrefix], reference.isOpened(by: key, mac: mac.authenticate(reference.base)),
             let channel = insert(id, Array(key.utf8), capacity: 64, owner: minter.worker.id)
         else { return nil }

@@ -1,4 +1,5 @@
 import IIIProtocol
+import IIITelemetry
 import IIITransport
 import NIOCore
 
@@ -139,7 +140,7 @@ final class TelemetryRelay {
         guard let value, value.number != nil else { return }
         var values = gauges[id]?.values ?? [:]
         values[field] = value
-        gauges[id] = (values, .now(), unixMilliseconds())
+        gauges[id] = (values, .now(), Int64(WallClock.milliseconds()))
     }
 
     private static let fields = [

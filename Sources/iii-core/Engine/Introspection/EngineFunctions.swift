@@ -1,4 +1,5 @@
 import IIIProtocol
+import IIITelemetry
 import NIOCore
 
 /// The `engine::*` functions and the engine's own trigger types (docs/reference/engine.md).
@@ -144,7 +145,7 @@ extension Engine {
                 listed = shown.map { workerRow($0) }
                 if input["search"] == nil && input["runtime"] == nil && input["status"] == nil { listed += coreRows() }
             }
-            call.reply(.success(rows("workers", listed, extra: [("timestamp", .integer(unixMilliseconds()))])))
+            call.reply(.success(rows("workers", listed, extra: [("timestamp", .integer(Int64(WallClock.milliseconds())))])))
         }
         add("engine::workers::info", "Describes the newest worker of a name") { [self] call in
             guard let name = call.input["name"]?.string else { return call.fail(.invalidArguments, "'name' is missing") }

@@ -1,4 +1,5 @@
 import IIIProtocol
+import IIITelemetry
 import IIITransport
 
 /// `action: enqueue` (docs/reference/worker-protocol.md#void-and-enqueue): the payload goes to the function
@@ -32,7 +33,7 @@ extension Engine {
             }
             return
         }
-        let receipt = UUIDBits.ordered(milliseconds: Int(unixMilliseconds()), using: &generator).text
+        let receipt = UUIDBits.ordered(milliseconds: WallClock.milliseconds(), using: &generator).text
         // A queue of ours answers a message it knows already with the receipt of that.
         let isOurs = provider.owners.last?.worker.isPrivileged ?? false
         var input = JSONObjectText()

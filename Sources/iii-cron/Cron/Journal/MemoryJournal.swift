@@ -1,3 +1,4 @@
+import IIITelemetry
 import Synchronization
 
 /// The journal of `store_method: in_memory`: a restart forgets it.

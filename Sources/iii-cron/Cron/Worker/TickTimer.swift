@@ -1,5 +1,6 @@
 import CLinux
 import Glibc
+import IIITelemetry
 import NIOCore
 import Synchronization
 

@@ -1,4 +1,5 @@
 import Glibc
+import IIITelemetry
 
 /// The `date` header line, made anew once a second; shared by all responses of one gateway.
 final class HTTPDate {
@@ -28,8 +29,7 @@ final class HTTPDate {
 
     /// Unix time in seconds and in nanoseconds.
     static func now() -> (seconds: Int, nanoseconds: UInt64) {
-        var time = timespec()
-        clock_gettime(CLOCK_REALTIME, &time)
-        return (time.tv_sec, UInt64(time.tv_sec) &* 1_000_000_000 &+ UInt64(time.tv_nsec))
+        let now = WallClock.nanoseconds()
+        return (now / 1_000_000_000, UInt64(now))
     }
 }

@@ -1,3 +1,4 @@
+import IIITelemetry
 import Logging
 
 /// Where items are kept: the state's values by scope and key, a stream's by group and item. The protocol behind `adapter`.

@@ -1,3 +1,5 @@
+import IIITelemetry
+
 /// The lock store of `store_method: in_memory`: a restart forgets every claim.
 actor MemoryClaims: FireClaim {
     private var claims: [ClaimTable.Key: ClaimTable.Claim] = [:]

@@ -1,4 +1,5 @@
 import IIIStorage
+import IIITelemetry
 
 /// The lock store in the embedded store: claims survive `kill -9` and, with `durability: full`, loss of power.
 final class StoredClaims: FireClaim {
