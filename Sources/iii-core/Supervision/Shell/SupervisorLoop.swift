@@ -154,8 +154,9 @@ final class SupervisorLoop: @unchecked Sendable {
         if configWatch?.isDue(now: now) ?? false { configurationFileChanged(now: now) }
         for slot in slots.values { restartForFiles(slot, now: now) }
         checkMemory(now)
-        settleWaiters(now)
+        // In this order: who is told that a child has stopped finds its port given back.
         receiveClients(now)
+        settleWaiters(now)
     }
 
     private func checkMemory(_ now: Duration) {
