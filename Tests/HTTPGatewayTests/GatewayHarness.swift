@@ -72,7 +72,7 @@ final class FakeLink: FunctionLink {
 final class GatewayHarness {
     let loop = EmbeddedEventLoop()
     let link = FakeLink()
-    let core: GatewayCore<FakeLink>
+    let core: GatewayCore
     /// Lines of the JSON access log.
     let lines = Lines()
 

@@ -17,7 +17,7 @@ public final class HTTPGateway: CoreWorker {
     public static var role: String { "http" }
     public static var settings: SettingGroup { HTTPSettings.group }
 
-    private let core: GatewayCore<WorkerLink>
+    private let core: GatewayCore
     private let context: CoreWorkerContext
     private var configuration: Configuration
     private let publisher: OpenAPIPublisher
@@ -63,7 +63,7 @@ public final class HTTPGateway: CoreWorker {
         core = GatewayCore(
             configuration: configuration.values, link: context.link, eventLoop: context.eventLoop, channelKey: context.channelKey,
             logger: context.logger, telemetry: context.telemetry, writeLine: StandardOutput.writeLine)
-        publisher = OpenAPIPublisher(core: core, workerName: context.name)
+        publisher = OpenAPIPublisher(core: core, link: context.link, workerName: context.name)
         for warning in configuration.values.warnings { context.logger.warning(.configurationSuspicious, "\(warning)") }
         core.tls.apply(configuration.tls, handshakeTimeout: configuration.values.headerTimeout)
         // A socket that was handed down has been warned about by whoever bound it.
@@ -101,7 +101,7 @@ public final class HTTPGateway: CoreWorker {
             channelOpened(call.data)
             call.reply(nil)
         }
-        publisher.registerWatcher(on: link)
+        publisher.registerWatcher()
     }
 
     /// The routes are complete: from now on a path without one is a 404.

@@ -50,6 +50,7 @@ struct HTTPConnectionMachine {
     /// Bytes of request bodies that are kept here.
     var waitingBytes: Int { input.waitingBytes + exchange.waitingBytes }
 
+    @inline(__always)
     private var isOver: Bool { state == .closing || state == .closed }
 
     private mutating func enter(_ next: State) {
@@ -150,6 +151,7 @@ struct HTTPConnectionMachine {
     /// Whether the channel may read now; otherwise `read` follows.
     mutating func wantsRead() -> Bool { input.wantsRead(mayRead) }
 
+    @inline(__always)
     private var mayRead: Bool { isOver || (input.isEmpty && exchange.wantsInput) }
 
     private mutating func resumeReading() {

@@ -48,6 +48,7 @@ struct HTTPExchange {
     var collectedBody: ByteBuffer? { body.collected() }
 
     /// Whether parts of the next request, or of a guarded body, have to wait.
+    @inline(__always)
     var blocksInput: Bool {
         switch state {
         case .concluded: false
@@ -58,6 +59,7 @@ struct HTTPExchange {
     }
 
     /// While a body is on its way it decides, afterwards whether the client takes its responses.
+    @inline(__always)
     var wantsInput: Bool {
         if !body.hasEnded, state != .collecting, state != .concluded { return !body.isFull }
         return isWritable

@@ -6,7 +6,7 @@ import NIOHTTP1
 ///
 /// It stands in place of `HTTPResponseEncoder`: a result is spliced from the core's frame into the connection's outgoing
 /// buffer with no header table, no part objects and no second buffer in between.
-struct ResponseWriter {
+final class ResponseWriter {
     /// What the request says about the form of its response.
     struct Form {
         var isHead = false

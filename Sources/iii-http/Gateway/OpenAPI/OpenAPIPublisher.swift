@@ -22,20 +22,22 @@ final class OpenAPIPublisher {
         let ids: [String]
     }
 
-    private let core: GatewayCore<WorkerLink>
+    private let core: GatewayCore
+    private let link: WorkerLink
     private let watcherName: String
     private var isScheduled = false
     /// Counts refreshes: answers of an earlier one are of no use.
     private var generation = 0
 
-    init(core: GatewayCore<WorkerLink>, workerName: String) {
+    init(core: GatewayCore, link: WorkerLink, workerName: String) {
         self.core = core
+        self.link = link
         watcherName = "builtin::\(workerName)::functions-changed"
     }
 
     private var isWanted: Bool { core.settings.configuration.openAPIPath != nil }
 
-    func registerWatcher(on link: WorkerLink) {
+    func registerWatcher() {
         link.registerFunction(watcherName, description: "Told of every function that comes, changes or goes") { [self] call in
             guard isWanted else { return call.reply([:]) }
             let ids = Set(["added", "removed", "changed"].flatMap { call.data[$0]?.array ?? [] }.compactMap(\.string))
@@ -48,7 +50,7 @@ final class OpenAPIPublisher {
     func linked() {
         guard isWanted else { return }
         let input: JSONValue = ["function_id": .string(watcherName)]
-        core.link.call(Self.watch, timeout: Self.callTimeout, writeData: { $0.writeBytes(input.bytes) }) { [self] outcome in
+        link.call(Self.watch, timeout: Self.callTimeout, writeData: { $0.writeBytes(input.bytes) }) { [self] outcome in
             guard case .failure(let error) = outcome else { return }
             core.logger.warning(.openAPIStale, "the OpenAPI document will miss changes of functions", metadata: ["error": "\(error)"])
         }
@@ -89,7 +91,7 @@ final class OpenAPIPublisher {
             return
         }
         let input: JSONValue = ["namespace": .string(batch.namespace), "function_ids": .array(batch.ids.map(JSONValue.string))]
-        core.link.call(Self.information, timeout: Self.callTimeout, writeData: { $0.writeBytes(input.bytes) }) { [self] outcome in
+        link.call(Self.information, timeout: Self.callTimeout, writeData: { $0.writeBytes(input.bytes) }) { [self] outcome in
             var functions = known
             if case .result(let bytes?) = outcome, let answer = try? JSONValue(parsing: bytes) {
                 for row in answer["functions"]?.array ?? [] {

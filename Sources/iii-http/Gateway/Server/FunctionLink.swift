@@ -5,7 +5,8 @@ import NIOCore
 
 /// What the gateway needs from the link to the core: `WorkerLink` in production, a recording fake in tests.
 ///
-/// Generic parameters stand for it, never existentials: the call is resolved at compile time.
+/// An existential: its three calls in a request cost next to nothing, while everything that were generic over it would look up
+/// its own metadata at every step (docs/benchmarks.md).
 package protocol FunctionLink: AnyObject, SendableMetatype {
     var isConnected: Bool { get }
 

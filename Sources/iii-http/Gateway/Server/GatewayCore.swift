@@ -12,10 +12,10 @@ import NIOCore
 /// `max_connections` (10 000), `max_buffered_bytes` (128 MiB), `concurrency_request_limit` (1024) with `concurrency_queue_limit` (4 ×) waiting.
 /// Calls carry no timeout of their own: the request's timer answers the client, and what a handler that never returns leaves
 /// behind is bounded by the core's `max_in_flight` (65 536). While draining, idle connections are closed and every response carries `connection: close`.
-final class GatewayCore<Link: FunctionLink> {
+final class GatewayCore {
     /// What new requests begin with; requests in flight keep theirs.
-    private(set) var settings: GatewaySettings<Link>
-    let link: Link
+    private(set) var settings: GatewaySettings
+    let link: any FunctionLink
     let eventLoop: any EventLoop
     let logger: Logger
     let telemetry: Telemetry
@@ -33,23 +33,23 @@ final class GatewayCore<Link: FunctionLink> {
     private var compressor: GzipCompressor?
 
     private(set) var isDraining = false
-    var slots = ConnectionSlots<HTTPConnection<Link>>()
+    var slots = ConnectionSlots<HTTPConnection>()
     var memory: MemoryBudget
     private var lastRelief = NIODeadline.distantPast
-    private var held = HeldRequests<HTTPConnection<Link>>()
+    private var held = HeldRequests<HTTPConnection>()
     private var isSweepScheduled = false
     private var onDrained: (() -> Void)?
 
-    private var limit: ConcurrencyLimit<HTTPConnection<Link>>
+    private var limit: ConcurrencyLimit<HTTPConnection>
     private var releasesToGrant = 0
     private var isGranting = false
 
-    private var dirty: [HTTPConnection<Link>] = []
+    private var dirty: [HTTPConnection] = []
     private var isFlushScheduled = false
 
     /// `writeLine` takes the lines of a JSON access log.
     init(
-        configuration: HTTPConfiguration, link: Link, eventLoop: any EventLoop, channelKey: [UInt8], logger: Logger,
+        configuration: HTTPConfiguration, link: any FunctionLink, eventLoop: any EventLoop, channelKey: [UInt8], logger: Logger,
         telemetry: Telemetry = Telemetry(resource: []), writeLine: @escaping ([UInt8]) -> Void
     ) {
         self.link = link
@@ -81,7 +81,7 @@ final class GatewayCore<Link: FunctionLink> {
         }
     }
 
-    private func grantPlace(_ connection: HTTPConnection<Link>) {
+    private func grantPlace(_ connection: HTTPConnection) {
         connection.machine.handle { $0.placeGranted() }
         connection.perform()
     }
@@ -109,7 +109,7 @@ final class GatewayCore<Link: FunctionLink> {
     var connectionCount: Int { slots.count }
 
     /// The slot of a new connection; nil when the gateway has as many as it may have.
-    func opened(_ connection: HTTPConnection<Link>) -> Int? {
+    func opened(_ connection: HTTPConnection) -> Int? {
         guard slots.count < settings.configuration.maximumConnections else {
             metrics.connectionWasRefused()
             return nil
@@ -169,7 +169,7 @@ final class GatewayCore<Link: FunctionLink> {
 
     // MARK: Admission
 
-    func acquirePlace(_ connection: HTTPConnection<Link>) -> HTTPExchange.Admission {
+    func acquirePlace(_ connection: HTTPConnection) -> HTTPExchange.Admission {
         switch limit.acquire(connection) {
         case .admitted: return .admitted
         case .queued: return .queued
@@ -179,7 +179,7 @@ final class GatewayCore<Link: FunctionLink> {
         }
     }
 
-    func withdraw(_ connection: HTTPConnection<Link>) { limit.withdraw(connection) }
+    func withdraw(_ connection: HTTPConnection) { limit.withdraw(connection) }
 
     /// Iterative: a granted request may end at once and give its place back while this still runs.
     func releasePlace() {
@@ -199,7 +199,7 @@ final class GatewayCore<Link: FunctionLink> {
     ///
     /// Clients that have taken nothing for a second are cut, those with the most first; a request whose body waits here is turned
     /// away. Looking through all connections is done ten times a second at most.
-    func relieve(_ connection: HTTPConnection<Link>) {
+    func relieve(_ connection: HTTPConnection) {
         cutStalled()
         guard memory.isExhausted else { return }
         if connection.machine.waitingBytes > 0 {
@@ -227,7 +227,7 @@ final class GatewayCore<Link: FunctionLink> {
         }
     }
 
-    private func cut(_ connection: HTTPConnection<Link>) {
+    private func cut(_ connection: HTTPConnection) {
         memory.cuts += 1
         logger.warning(
             .slowClientCut, "a client that does not take its answer is cut: max_buffered_bytes is reached",
@@ -275,11 +275,11 @@ final class GatewayCore<Link: FunctionLink> {
     }
 
     /// Whether there is room for a request that waits for the worker of `route`.
-    func hold(_ connection: HTTPConnection<Link>, for route: Route) -> Bool {
+    func hold(_ connection: HTTPConnection, for route: Route) -> Bool {
         !isDraining && !memory.isExhausted && held.add(connection, for: route, limit: settings.configuration.workerRestartHoldLimit)
     }
 
-    func unhold(_ connection: HTTPConnection<Link>) { held.remove(connection) }
+    func unhold(_ connection: HTTPConnection) { held.remove(connection) }
 
     var heldCount: Int { held.count }
     var heldTotal: Int { held.total }
@@ -319,7 +319,7 @@ final class GatewayCore<Link: FunctionLink> {
     // MARK: Flushing
 
     /// Flushes `connection` once at the end of this turn of the loop, after all reads of the same wake-up.
-    func scheduleFlush(_ connection: HTTPConnection<Link>) {
+    func scheduleFlush(_ connection: HTTPConnection) {
         dirty.append(connection)
         guard !isFlushScheduled else { return }
         isFlushScheduled = true
@@ -329,7 +329,7 @@ final class GatewayCore<Link: FunctionLink> {
 
     private func flushAll() {
         isFlushScheduled = false
-        var batch: [HTTPConnection<Link>] = []
+        var batch: [HTTPConnection] = []
         swap(&batch, &dirty)
         for connection in batch { connection.flush() }
         if dirty.isEmpty {

@@ -7,7 +7,7 @@ import NIOCore
 ///
 /// The timers belong to it because all timers of a queue have one length; a timer that runs keeps its queue. Confined to the
 /// gateway's event loop.
-final class GatewaySettings<Link: FunctionLink> {
+final class GatewaySettings {
     let configuration: HTTPConfiguration
     let writer: ResponseWriter
     let globalMiddleware: [FunctionID]
@@ -22,7 +22,7 @@ final class GatewaySettings<Link: FunctionLink> {
     let negotiates: Bool
 
     /// One queue for each timer, in the order of `ExchangeTimer.allCases`.
-    private let timerQueues: [DeadlineQueue<HTTPConnection<Link>>]
+    private let timerQueues: [DeadlineQueue<HTTPConnection>]
 
     /// How long a client may take to read its last response before the connection is torn down.
     private static var lingerTime: TimeAmount { .seconds(2) }
@@ -46,7 +46,7 @@ final class GatewaySettings<Link: FunctionLink> {
         }
     }
 
-    func timers(_ timer: ExchangeTimer) -> DeadlineQueue<HTTPConnection<Link>> { timerQueues[timer.ordinal] }
+    func timers(_ timer: ExchangeTimer) -> DeadlineQueue<HTTPConnection> { timerQueues[timer.ordinal] }
 
     private static func length(of timer: ExchangeTimer, _ configuration: HTTPConfiguration) -> TimeAmount {
         switch timer {

@@ -11,18 +11,18 @@ import NIOHTTP1
 /// It turns what the channel, the link, sockets and timers say into events of the machine, and does what it wants:
 /// `perform` takes its actions one after the other, so an action that brings the next event at once needs no stack. Responses
 /// are appended to one outgoing buffer that is flushed once per turn of the loop. Confined to the gateway's event loop.
-final class HTTPConnection<Link: FunctionLink>: ChannelDuplexHandler {
+final class HTTPConnection: ChannelDuplexHandler {
     typealias InboundIn = HTTPServerRequestPart
     typealias OutboundIn = Never
     typealias OutboundOut = ByteBuffer
 
-    let gateway: GatewayCore<Link>
+    let gateway: GatewayCore
     /// Of the current request, or the last one.
-    var settings: GatewaySettings<Link>
+    var settings: GatewaySettings
     private(set) var context: ChannelHandlerContext?
     var machine = HTTPConnectionMachine()
     private var isPerforming = false
-    private var timers: [DeadlineEntry<HTTPConnection<Link>>?] = ExchangeTimer.Slot.allCases.map { _ in nil }
+    private var timers: [DeadlineEntry<HTTPConnection>?] = ExchangeTimer.Slot.allCases.map { _ in nil }
 
     // What the actions of the current exchange are about.
     var form = ResponseWriter.Form()
@@ -65,7 +65,7 @@ final class HTTPConnection<Link: FunctionLink>: ChannelDuplexHandler {
     /// How much may be written before it is looked at whether the client takes it.
     private static var uncheckedLimit: Int { 4096 }
 
-    init(gateway: GatewayCore<Link>) {
+    init(gateway: GatewayCore) {
         self.gateway = gateway
         settings = gateway.settings
     }
@@ -223,7 +223,7 @@ final class HTTPConnection<Link: FunctionLink>: ChannelDuplexHandler {
         machine.handle { $0.placeDecided(admission) }
     }
 
-    private func entry(_ slot: ExchangeTimer.Slot) -> DeadlineEntry<HTTPConnection<Link>> {
+    private func entry(_ slot: ExchangeTimer.Slot) -> DeadlineEntry<HTTPConnection> {
         if let entry = timers[slot.rawValue] { return entry }
         let entry = DeadlineEntry(owner: self)
         timers[slot.rawValue] = entry

@@ -11,7 +11,7 @@ enum HTTPListener {
     private static let readsPerTurn: UInt = 4
 
     /// Opens the listener on the gateway's own event loop.
-    static func open<Link>(_ core: GatewayCore<Link>, inherited: CInt?) -> EventLoopFuture<Server> {
+    static func open(_ core: GatewayCore, inherited: CInt?) -> EventLoopFuture<Server> {
         let configuration = core.settings.configuration
         var options = ServerOptions()
         options.readsPerTurn = readsPerTurn
@@ -23,7 +23,7 @@ enum HTTPListener {
     }
 
     /// Fills the pipeline of a connection, behind TLS.
-    static func configure<Link>(_ channel: any Channel, _ core: GatewayCore<Link>, _ watch: FirstRequestWatch? = nil) throws {
+    static func configure(_ channel: any Channel, _ core: GatewayCore, _ watch: FirstRequestWatch? = nil) throws {
         var limits = NIOHTTPDecoderLimitConfiguration()
         let configuration = core.settings.configuration
         limits.maxHeaderFieldSize = configuration.maximumHeadBytes
