@@ -146,7 +146,7 @@ let package = Package(
             ],
             path: "Sources/iii-stream/Stream"),
         .target(
-            name: "IIIItemsContract", dependencies: ["IIIItems", nioCore, nioPosix, logging], path: "Sources/iii-stream/Contract"),
+            name: "IIIItemsContract", dependencies: ["IIIItems", "IIIProtocol", nioCore, nioPosix, logging], path: "Sources/iii-stream/Contract"),
         .executableTarget(
             name: "iii-stream", dependencies: ["IIIState", "IIIStream", "IIIWorker", "IIITelemetry", argumentParser, logging],
             path: "Sources/iii-stream/Command"),

@@ -30,7 +30,7 @@ import Testing
         ],
         "iii-http/Outbound": ["IIIProtocol", "IIISettings", "IIICrypto", "IIITelemetry", "IIIWorker"],
         "iii-stream/Items": ["IIIProtocol", "IIISettings", "IIIStorage", "IIITelemetry", "IIIWorker"],
-        "iii-stream/Contract": ["IIIItems"],
+        "iii-stream/Contract": ["IIIItems", "IIIProtocol"],
         "iii-stream/State": ["IIIProtocol", "IIISettings", "IIITelemetry", "IIIWorker", "IIIItems"],
         "iii-stream/Stream": [
             "IIIProtocol", "IIIServer", "IIISettings", "IIITLS", "IIITelemetry", "IIITransport", "IIIWorker", "IIIItems",

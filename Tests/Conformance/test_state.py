@@ -1,5 +1,6 @@
 """`iii-state` over the wire: functions, triggers, and what is left after a kill."""
 
+import collections
 import json
 import os
 import random
@@ -228,6 +229,72 @@ def test_a_failing_test_or_an_atomic_error_stores_nothing(wire, scope):
     result = wire.call("state::update", {**at, "atomic": True, "ops": [bump, {"type": "append", "path": "v", "value": 1}]})
     assert result["new_value"] == {"v": 1} and result["errors"][0]["op_index"] == 1
     assert wire.call("state::update", {**at, "ops": [{"type": "test", "path": "v", "value": 1.0}, bump]})["new_value"] == {"v": 2}
+
+
+# Many values
+
+
+def filled(wire, scope, *keys):
+    for key in keys:
+        wire.call("state::set", {"scope": scope, "key": key, "value": key})
+    return {"scope": scope}
+
+
+def test_pages_go_on_behind_the_last_one_whatever_was_removed(wire, scope):
+    at = filled(wire, scope, *"fbacde")
+    first = wire.call("state::list", {**at, "limit": 2})
+    assert first["items"] == ["f", "b"]
+    wire.call("state::delete", {**at, "key": "b"})
+    second = wire.call("state::list", {**at, "limit": 2, "cursor": first["next_cursor"], "with_ids": True})
+    assert second["items"] == [{"id": "a", "value": "a"}, {"id": "c", "value": "c"}]
+    assert wire.call("state::list", {**at, "limit": 2, "cursor": second["next_cursor"]}) == {"items": ["d", "e"], "next_cursor": None}
+    assert wire.call("state::list", at) == ["f", "a", "c", "d", "e"]
+
+
+def test_pages_by_name_and_prefix(wire, scope):
+    at = filled(wire, scope, "b1", "a2", "a1", "a%", "ab", "")
+    assert wire.call("state::list_keys", {**at, "order": "id", "limit": 3}) == {"keys": ["", "a%", "a1"], "next_cursor": "na1"}
+    assert wire.call("state::list_keys", {**at, "order": "id", "cursor": "na1"}) == {"keys": ["a2", "ab", "b1"], "next_cursor": None}
+    assert wire.call("state::list", {**at, "prefix": "a"}) == {"items": ["a2", "a1", "a%", "ab"], "next_cursor": None}
+    assert wire.call("state::list_keys", {**at, "prefix": "a%"})["keys"] == ["a%"]
+    assert wire.call("state::count", at) == {"count": 6}
+    assert wire.call("state::count", {"scope": scope + "-none"}) == {"count": 0}
+    names = [f"{scope}:{letter}" for letter in "cab"]
+    for name in names:
+        filled(wire, name, "k")
+    page = wire.call("state::list_groups", {"prefix": f"{scope}:", "limit": 2})
+    assert page["groups"] == sorted(names)[:2]
+    assert wire.call("state::list_groups", {"prefix": f"{scope}:", "cursor": page["next_cursor"]}) == {"groups": sorted(names)[2:], "next_cursor": None}
+
+
+@pytest.mark.parametrize("member", [{"limit": 0}, {"limit": 1001}, {"order": "size"}, {"cursor": "x1"}, {"cursor": "p-1"}, {"cursor": "p9", "order": "id"}], ids=["none", "many", "order", "cursor", "negative", "foreign"])
+def test_a_page_that_makes_no_sense_is_named(wire, scope, member):
+    assert wire.error_of("state::list", {"scope": scope, **member})["code"] == "deserialization_error"
+
+
+def test_many_are_set_in_one_step_or_not_at_all(wire, scope):
+    at = filled(wire, scope, "b")
+    items = [{"key": "a", "value": 1}, {"key": "b", "value": 2}]
+    assert wire.call("state::set_many", {**at, "items": items}) == {"items": [{"key": "a", "old_value": None, "new_value": 1}, {"key": "b", "old_value": "b", "new_value": 2}]}
+    bad = [{"key": "c", "value": 1}, {"key": "a", "value": 5, "if_value": 7}]
+    assert wire.error_of("state::set_many", {**at, "items": bad})["code"] == "CONFLICT"
+    assert wire.call("state::get_many", {**at, "keys": ["c", "b", "none", "a"]}) == {"items": [{"key": "b", "value": 2}, {"key": "a", "value": 1}]}
+    assert "twice" in wire.error_of("state::set_many", {**at, "items": [items[0], items[0]]})["message"]
+    assert wire.error_of("state::set_many", {**at, "items": items * 501})["code"] == "LIMIT_EXCEEDED"
+    many = [{"key": f"m{n}", "value": n} for n in range(1000)]
+    revisions = [row["revision"] for row in wire.call("state::set_many", {**at, "items": many, "return_meta": True})["items"]]
+    assert revisions == sorted(set(revisions)) and len(revisions) == 1000
+    assert wire.call("state::get_many", {**at, "keys": [item["key"] for item in many]})["items"] == many
+
+
+def test_a_whole_scope_is_removed(core, wire, scope):
+    own = listener(core, scope)
+    wire.call("state::set_many", {"scope": scope, "items": [{"key": f"k{n}", "value": n} for n in range(300)]})
+    assert wire.call("state::delete_group", {"scope": scope}) == {"deleted": 300}
+    assert wire.call("state::list", {"scope": scope}) == []
+    assert wire.call("state::delete_group", {"scope": scope}) == {"deleted": 0}
+    assert collections.Counter(event["event_type"] for event in heard(own, 600)) == {"state:created": 300, "state:deleted": 300}
+    own.close()
 
 
 # Triggers

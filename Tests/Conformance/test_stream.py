@@ -126,6 +126,22 @@ def test_groups_and_streams_are_listed_while_they_have_items(wire, stream):
     assert [row for row in everything["stream"] if row["id"].startswith(stream)] == [{"id": stream, "groups": ["a", "a:b"]}, {"id": f"{stream}:a", "groups": ["b"]}]
 
 
+def test_many_items_are_set_counted_paged_and_removed_with_an_event_each(wire, stream, client):
+    listening = client()
+    listening.join(stream, "g")
+    assert listening.events(1) == [("sync", None, [])]
+    items = [{"item_id": f"k{n}", "data": n} for n in range(5)]
+    assert wire.call("stream::set_many", {**at(stream), "items": items})["items"][4] == {"item_id": "k4", "old_value": None, "new_value": 4}
+    assert listening.events(5) == [("create", f"k{n}", n) for n in range(5)]
+    assert wire.call("stream::count", at(stream)) == {"count": 5}
+    page = wire.call("stream::list", {**at(stream), "limit": 3, "with_ids": True})
+    assert page["items"] == [{"id": f"k{n}", "value": n} for n in range(3)]
+    assert wire.call("stream::list_ids", {**at(stream), "cursor": page["next_cursor"]}) == {"ids": ["k3", "k4"], "next_cursor": None}
+    assert wire.call("stream::get_many", {**at(stream), "item_ids": ["k4", "no", "k0"]}) == {"items": [{"item_id": "k4", "value": 4}, {"item_id": "k0", "value": 0}]}
+    assert wire.call("stream::delete_group", at(stream)) == {"deleted": 5}
+    assert listening.events(5) == [("delete", f"k{n}", n) for n in range(5)]
+
+
 def test_input_that_cannot_be_read_is_named(wire):
     error = wire.error_of("stream::set", {"stream_name": "a", "group_id": "b", "data": 1})
     assert error == {"code": "deserialization_error", "message": "Failed to deserialize input for stream::set: missing field `item_id`"}

@@ -1,4 +1,5 @@
 import IIIItems
+import IIIProtocol
 import Logging
 import NIOCore
 import NIOPosix
@@ -111,6 +112,39 @@ public enum ItemStoreContract {
             try demand(last.entries.map(\.key) == ["e"] && last.end == .complete, "the last page")
             let cut = try await store.list("s", ItemPage(maximumBytes: 2))
             try demand(cut.entries.count == 2 && cut.end == .bytes, "a page has an end in bytes")
+        },
+        Case(description: "pages show what begins with a prefix, in either order") { store in
+            for key: ItemName in ["ab", "b", "aa", "a", "a\u{10FFFF}", "a%", "", "aab", "a\u{0}"] { _ = try await store.set("s", key, "1") }
+            func names(_ order: ItemPage.Order, _ prefix: ItemName) async throws -> [ItemName] {
+                try await store.list("s", ItemPage(limit: 100, order: order, prefix: prefix)).entries.map(\.key)
+            }
+            try demand(try await names(.stored(after: 0), "aa") == ["aa", "aab"], "a prefix in the order of storing")
+            try demand(
+                try await names(.name(after: nil), "a") == ["a", "a\u{0}", "a%", "aa", "aab", "ab", "a\u{10FFFF}"], "a prefix by name")
+            try demand(try await names(.name(after: "aa"), "a") == ["aab", "ab", "a\u{10FFFF}"], "behind a name")
+            try demand(
+                try await names(.name(after: "a"), "") == ["a\u{0}", "a%", "aa", "aab", "ab", "a\u{10FFFF}", "b"], "without a prefix")
+            let page = try await store.list("s", ItemPage(limit: 2, order: .name(after: nil)))
+            try demand(page.entries.map(\.key) == ["", "a"] && page.end == .limit, "the first names of all")
+            let counts = (try await store.count("s"), try await store.count("unknown"))
+            try demand(counts == (9, 0), "they are counted")
+        },
+        Case(description: "a batch is one step, where the store can do that at all") { store in
+            _ = try await store.set("s", "b", "0")
+            do {
+                let changes = try await store.setAll("s", ["a", "b", "c"], "1")
+                try demand(changes.map { $0.old?.text } == [nil, Array("0".utf8), nil], "each says what was there")
+                try demand(zip(changes, changes.dropFirst()).allSatisfy { $0.revision < $1.revision }, "revisions rise in their order")
+                try demand(try await store.keys("s") == ["b", "a", "c"], "new ones are listed in their order")
+            } catch let error as InvocationError where error.code == ErrorCode.functionUnavailable.rawValue {
+                return
+            }
+            do {
+                _ = try await store.setAll("s", ["a", "d", "e"], "2", failingAt: "e")
+                throw Broken(description: "the failure got lost")
+            } catch let error as Broken where error.description == "on purpose" {}
+            try demand(try await store.get("s", "a") == "1", "after a failure nothing has changed")
+            try demand(try await store.get("s", "d") == nil, "and nothing was added")
         },
         Case(description: "a group is there as long as it has items") { store in
             for name in ["b", "a*", "a", "x[1]", #"c:\d"#, ""] { _ = try await store.set(ItemName(name), "k", "1") }

@@ -57,6 +57,19 @@ struct StoreUnderTest: Sendable {
 
     func keys(_ group: ItemName) async throws -> [ItemName] { try await list(group, ItemPage()).entries.map(\.key) }
     func groups() async throws -> [ItemName] { try await asked { $0.groups(of: "", completion: $1) } }
+    func count(_ group: ItemName) async throws -> Int { try await asked { $0.count(ItemGroup(name: group), completion: $1) } }
+
+    /// Stores one text under several keys in one step; one of them may fail.
+    func setAll(_ group: ItemName, _ keys: [ItemName], _ text: String, failingAt bad: ItemName? = nil) async throws -> [ItemChange] {
+        let steps = keys.map { key in
+            ItemStep(key: key, cost: text.utf8.count) { _ in
+                if key == bad { throw ItemStoreContract.Broken(description: "on purpose") }
+                return ItemEdit(.store(Array(text.utf8)))
+            }
+        }
+        return try await asked { $0.changeAll(in: ItemGroup(name: group), steps, completion: $1) }
+    }
+
     func removeExpired() async throws -> [ExpiredItem] { try await asked { $0.removeExpired(limit: 100, completion: $1) } }
 
     /// Changes one item many times without waiting in between; answers the revisions in the order of the completions.

@@ -12,6 +12,9 @@ public struct ItemName: Hashable, Comparable, Sendable, CustomStringConvertible,
     /// Length in bytes.
     public var count: Int { text.utf8.count }
 
+    /// Compared byte by byte, as everything here.
+    public func hasPrefix(_ prefix: ItemName) -> Bool { text.utf8.starts(with: prefix.text.utf8) }
+
     public static func == (left: ItemName, right: ItemName) -> Bool { left.text.utf8.elementsEqual(right.text.utf8) }
     public static func < (left: ItemName, right: ItemName) -> Bool { left.text.utf8.lexicographicallyPrecedes(right.text.utf8) }
 

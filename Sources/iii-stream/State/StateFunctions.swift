@@ -6,8 +6,14 @@ import NIOCore
 /// The functions `state::*`; docs/reference/state.md.
 struct StateFunctions {
     private let worker: StateWorker
+    private let groups: GroupCalls
 
-    init(_ worker: StateWorker) { self.worker = worker }
+    init(_ worker: StateWorker) {
+        self.worker = worker
+        groups = GroupCalls(
+            GroupCalls.Words(id: "key", ids: "keys", value: "value"), on: worker.context.eventLoop, store: { try worker.store },
+            changed: { worker.changed($0, $1, by: $2) })
+    }
 
     func register(on link: WorkerLink) {
         let functions = ItemFunctions(on: link)
@@ -16,6 +22,19 @@ struct StateFunctions {
         functions.register("state::delete", "Removes a value and answers with it", serve: delete)
         functions.register("state::update", "Changes a value by operations, atomically", serve: update)
         functions.register("state::list", "The values of a scope", serve: list)
+        functions.register("state::set_many", "Stores values of a scope in one step", serve: setMany)
+        functions.register("state::get_many", "Values of a scope by their keys") { [self] input, call in
+            try groups.getMany(input, scope(input), call, (.getError, "Failed to get value"))
+        }
+        functions.register("state::list_keys", "The keys of a scope, page by page") { [self] input, call in
+            try groups.listNames(scope(input), as: "keys", PageRequest(input), call, (.listError, "Failed to list values"))
+        }
+        functions.register("state::count", "How many values a scope has") { [self] input, call in
+            try groups.count(scope(input), call, (.listError, "Failed to list values"))
+        }
+        functions.register("state::delete_group", "Removes all values of a scope") { [self] input, call in
+            try groups.deleteGroup(scope(input), call, (.deleteError, "Failed to delete value"))
+        }
         functions.register("state::list_groups", "The scopes that have values", hasInput: false, serve: listGroups)
     }
 
@@ -49,6 +68,10 @@ struct StateFunctions {
         try change(address, 0, edit, call, .deleteError, "Failed to delete value", firesAlways: true) { $0.old?.text }
     }
 
+    private func setMany(_ input: InputObject, _ call: IncomingCall) throws {
+        try groups.setMany(input, scope(input), limit: worker.settings.valueLimit, call, (.setError, "Failed to set value"))
+    }
+
     private func change(
         _ address: ItemAddress, _ cost: Int, _ edit: @escaping ItemEdits.Decide, _ call: IncomingCall, _ code: ErrorCode, _ prefix: String,
         firesAlways: Bool = false, result: @escaping @Sendable (ItemChange) -> [UInt8]?
@@ -79,22 +102,18 @@ struct StateFunctions {
     }
 
     private func list(_ input: InputObject, _ call: IncomingCall) throws {
-        let scope = try name(input, "scope")
-        let answer = NIOLoopBound(call, eventLoop: worker.context.eventLoop)
-        try worker.store.list(ItemGroup(name: scope), ItemPage(maximumBytes: ItemLimits.maximumListBytes)) { outcome in
-            switch outcome {
-            case .success(let list) where list.end == .bytes: answer.value.fail(ItemLimits.listTooLarge)
-            case .success(let list): answer.value.reply(raw: ItemResults.array(list.entries.lazy.map(\.item.text)))
-            case .failure(let error): answer.value.fail(.store(error, .listError, "Failed to list values"))
-            }
-        }
+        try groups.list(scope(input), PageRequest(input), call, (.listError, "Failed to list values"))
     }
 
     private func listGroups(_ input: InputObject, _ call: IncomingCall) throws {
         let answer = NIOLoopBound(call, eventLoop: worker.context.eventLoop)
+        let request = try PageRequest(input, order: "id")
         try worker.store.groups(of: "") { outcome in
             switch outcome {
-            case .success(let scopes): answer.value.reply(["groups": .array(scopes.map { .string($0.text) })])
+            case .success(let scopes):
+                let (names, next) = request.names(scopes)
+                let groups = JSONValue.array(names.map { .string($0.text) })
+                answer.value.reply(request.isAsked ? ["groups": groups, "next_cursor": next] : ["groups": groups])
             case .failure(let error): answer.value.fail(.store(error, .listGroupsError, "Failed to list groups"))
             }
         }
@@ -105,6 +124,8 @@ struct StateFunctions {
     private func address(_ input: InputObject) throws -> ItemAddress {
         ItemAddress(group: ItemGroup(name: try name(input, "scope")), key: try name(input, "key"))
     }
+
+    private func scope(_ input: InputObject) throws -> ItemGroup { ItemGroup(name: try name(input, "scope")) }
 
     private func name(_ input: InputObject, _ member: String) throws -> ItemName {
         let name = ItemName(try input.string(member))

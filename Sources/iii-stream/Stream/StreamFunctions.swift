@@ -6,9 +6,15 @@ import NIOCore
 /// The functions `stream::*`; docs/reference/streams.md.
 struct StreamFunctions {
     private let worker: StreamWorker
+    private let groups: GroupCalls
     private var providers: StreamProviders { worker.providers }
 
-    init(_ worker: StreamWorker) { self.worker = worker }
+    init(_ worker: StreamWorker) {
+        self.worker = worker
+        groups = GroupCalls(
+            GroupCalls.Words(id: "item_id", ids: "item_ids", value: "data"), on: worker.context.eventLoop, store: { try worker.store },
+            changed: { worker.changed($0, $1, $2.trace) })
+    }
 
     func register(on link: WorkerLink) {
         let functions = ItemFunctions(on: link)
@@ -17,6 +23,19 @@ struct StreamFunctions {
         functions.register("stream::delete", "Removes an item of a group and tells everybody who listens", serve: delete)
         functions.register("stream::update", "Changes an item by operations, atomically", serve: update)
         functions.register("stream::list", "The items of a group", serve: list)
+        functions.register("stream::set_many", "Stores items of a group in one step and tells everybody who listens", serve: setMany)
+        functions.register("stream::get_many", "Items of a group by their ids") { [self] input, call in
+            try groups.getMany(input, stored(input, .get), call, (.streamGetError, "Failed to get value"))
+        }
+        functions.register("stream::list_ids", "The ids of a group's items, page by page") { [self] input, call in
+            try groups.listNames(stored(input, .list), as: "ids", PageRequest(input), call, (.streamGetGroupError, "Failed to get group"))
+        }
+        functions.register("stream::count", "How many items a group has") { [self] input, call in
+            try groups.count(stored(input, .list), call, (.streamGetGroupError, "Failed to get group"))
+        }
+        functions.register("stream::delete_group", "Removes all items of a group and tells everybody who listens") { [self] input, call in
+            try groups.deleteGroup(stored(input, .delete), call, (.streamDeleteError, "Failed to delete value"))
+        }
         functions.register("stream::list_groups", "The groups of a stream that have items", serve: listGroups)
         functions.register("stream::list_all", "All streams with their groups", hasInput: false, serve: listAll)
         functions.register("stream::send", "Tells everybody who listens something that is not stored", serve: send)
@@ -33,6 +52,10 @@ struct StreamFunctions {
         provided(.set, address, call, .streamSetError, "Failed to set value") { [worker] in
             change(address, value.count, ItemEdits.set(value, options), options, call, .streamSetError, "Failed to set value", worker)
         }
+    }
+
+    private func setMany(_ input: InputObject, _ call: IncomingCall) throws {
+        try groups.setMany(input, stored(input, .set), limit: worker.settings.valueLimit, call, (.streamSetError, "Failed to set value"))
     }
 
     private func update(_ input: InputObject, _ call: IncomingCall) throws {
@@ -138,26 +161,22 @@ struct StreamFunctions {
     }
 
     private func list(_ input: InputObject, _ call: IncomingCall) throws {
-        let group = ItemGroup(stream: try name(input, "stream_name"), name: try name(input, "group_id"))
-        let answer = NIOLoopBound(call, eventLoop: worker.context.eventLoop)
-        try provided(.list, group.stream, call) { [worker] in
-            try worker.store.list(group, ItemPage(maximumBytes: ItemLimits.maximumListBytes)) { outcome in
-                switch outcome {
-                case .success(let list) where list.end == .bytes: answer.value.fail(ItemLimits.listTooLarge)
-                case .success(let list): answer.value.reply(raw: ItemResults.array(list.entries.lazy.map(\.item.text)))
-                case .failure(let error): answer.value.fail(.store(error, .streamGetGroupError, "Failed to get group"))
-                }
-            }
+        let (group, request) = (try group(input), try PageRequest(input))
+        try provided(.list, group.stream, call) { [groups] in
+            try groups.list(group, request, call, (.streamGetGroupError, "Failed to get group"))
         }
     }
 
     private func listGroups(_ input: InputObject, _ call: IncomingCall) throws {
-        let stream = try name(input, "stream_name")
+        let (stream, request) = (try name(input, "stream_name"), try PageRequest(input, order: "id"))
         let answer = NIOLoopBound(call, eventLoop: worker.context.eventLoop)
         try provided(.listGroups, stream, call) { [worker] in
             try worker.store.groups(of: stream) { outcome in
                 switch outcome {
-                case .success(let groups): answer.value.reply(.array(groups.map { .string($0.text) }))
+                case .success(let all):
+                    let (names, next) = request.names(all)
+                    let groups = JSONValue.array(names.map { .string($0.text) })
+                    answer.value.reply(request.isAsked ? ["groups": groups, "next_cursor": next] : groups)
                 case .failure(let error): answer.value.fail(.store(error, .streamListGroupsError, "Failed to list groups"))
                 }
             }
@@ -184,7 +203,7 @@ struct StreamFunctions {
     // MARK: Others
 
     private func send(_ input: InputObject, _ call: IncomingCall) throws {
-        let group = ItemGroup(stream: try name(input, "stream_name"), name: try name(input, "group_id"))
+        let group = try group(input)
         let type = try input.string("type")
         let data = Array(try input.value("data"))
         let id = try input.optionalString("id").map { ItemName($0) }
@@ -209,8 +228,21 @@ struct StreamFunctions {
     }
 
     private func address(_ input: InputObject) throws -> ItemAddress {
-        ItemAddress(
-            group: ItemGroup(stream: try name(input, "stream_name"), name: try name(input, "group_id")), key: try name(input, "item_id"))
+        ItemAddress(group: try group(input), key: try name(input, "item_id"))
+    }
+
+    private func group(_ input: InputObject) throws -> ItemGroup {
+        ItemGroup(stream: try name(input, "stream_name"), name: try name(input, "group_id"))
+    }
+
+    /// For what only the store can do: a group whose stream has no provider for `operation`.
+    private func stored(_ input: InputObject, _ operation: StreamProviders.Operation) throws -> ItemGroup {
+        let group = try group(input)
+        guard !providers.has(operation, group.stream) else {
+            throw InvocationError(
+                .functionUnavailable, "the items of this stream are with a provider; call stream::\(operation.rawValue) instead")
+        }
+        return group
     }
 
     private func name(_ input: InputObject, _ member: String) throws -> ItemName {

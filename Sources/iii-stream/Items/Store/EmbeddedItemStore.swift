@@ -62,49 +62,64 @@ package final class EmbeddedItemStore: ItemStore {
         _ item: ItemAddress, cost: Int, _ decide: @escaping @Sendable (StoredItem?) throws -> ItemEdit,
         completion: @escaping @Sendable (Result<ItemChange, any Error>) -> Void
     ) {
-        let now = now
         store.write(cost: cost + 512, on: executor) { [self] transaction in
-            let found = try transaction.first(ItemSchema.item, { Self.bind(item, to: &$0) }) { ItemRow($0) }
-            let time = now()
-            let current = found?.item
-            let expired = current.flatMap { $0.isExpired(at: time) ? $0 : nil }
-            let old = expired == nil ? current : nil
-            let edit = try decide(old)
-            if case .keep = edit.action, expired == nil, found == nil || current != nil {
-                let revision = try transaction.first(ItemSchema.revision) { $0.int(0) } ?? 0
-                return ItemChange(old: old, new: old, revision: revision, isChanged: false, notes: edit.notes)
-            }
-            if case .store = edit.action, found == nil, try Self.count(item.group, transaction) >= ItemLimits.maximumItems {
-                throw ItemLimits.tooManyItems()
-            }
-            // A row that is not what was written counts as none.
-            if let found, old == nil { try Self.discard(found, isDamaged: current == nil, transaction) }
-            var change = ItemChange(old: old, new: old, expired: expired, revision: 0, isChanged: true, notes: edit.notes)
-            change.revision = try Self.nextRevision(transaction)
-            switch edit.action {
-            case .keep: change.isChanged = false
-            case .remove:
-                change.new = nil
-                if let found, old != nil { try Self.discard(found, isDamaged: false, transaction) } else { change.isChanged = false }
-            case .store(let text):
-                let deadline = edit.expiry.deadline(old: old?.expiresAt, now: time)
-                let new = StoredItem(
-                    text: text, revision: change.revision, createdAt: old?.createdAt ?? time, updatedAt: time, expiresAt: deadline)
-                if deadline != nil { hasMortals.store(true, ordering: .relaxed) }
-                change.new = new
-                if let found, old != nil {
-                    try transaction.run(ItemSchema.update) {
-                        ItemRow.bind(new, key: item.key, groupID: found.groupID, to: &$0)
-                        $0.int(found.place)
-                    }
-                } else {
-                    try Self.insert(new, at: item, in: transaction)
-                }
-            }
-            return change
+            try change(item, decide, transaction)
         } completion: {
             completion($0)
         }
+    }
+
+    package func changeAll(
+        in group: ItemGroup, _ steps: [ItemStep], completion: @escaping @Sendable (Result<[ItemChange], any Error>) -> Void
+    ) {
+        store.write(cost: steps.reduce(512) { $0 + $1.cost + 256 }, on: executor) { [self] transaction in
+            try steps.map { try change(ItemAddress(group: group, key: $0.key), $0.decide, transaction) }
+        } completion: {
+            completion($0)
+        }
+    }
+
+    private func change(
+        _ item: ItemAddress, _ decide: (StoredItem?) throws -> ItemEdit, _ transaction: borrowing Transaction
+    ) throws -> ItemChange {
+        let found = try transaction.first(ItemSchema.item, { Self.bind(item, to: &$0) }) { ItemRow($0) }
+        let time = now()
+        let current = found?.item
+        let expired = current.flatMap { $0.isExpired(at: time) ? $0 : nil }
+        let old = expired == nil ? current : nil
+        let edit = try decide(old)
+        if case .keep = edit.action, expired == nil, found == nil || current != nil {
+            let revision = try transaction.first(ItemSchema.revision) { $0.int(0) } ?? 0
+            return ItemChange(old: old, new: old, revision: revision, isChanged: false, notes: edit.notes)
+        }
+        if case .store = edit.action, found == nil, try Self.count(item.group, transaction) >= ItemLimits.maximumItems {
+            throw ItemLimits.tooManyItems()
+        }
+        // A row that is not what was written counts as none.
+        if let found, old == nil { try Self.discard(found, isDamaged: current == nil, transaction) }
+        var change = ItemChange(old: old, new: old, expired: expired, revision: 0, isChanged: true, notes: edit.notes)
+        change.revision = try Self.nextRevision(transaction)
+        switch edit.action {
+        case .keep: change.isChanged = false
+        case .remove:
+            change.new = nil
+            if let found, old != nil { try Self.discard(found, isDamaged: false, transaction) } else { change.isChanged = false }
+        case .store(let text):
+            let deadline = edit.expiry.deadline(old: old?.expiresAt, now: time)
+            let new = StoredItem(
+                text: text, revision: change.revision, createdAt: old?.createdAt ?? time, updatedAt: time, expiresAt: deadline)
+            if deadline != nil { hasMortals.store(true, ordering: .relaxed) }
+            change.new = new
+            if let found, old != nil {
+                try transaction.run(ItemSchema.update) {
+                    ItemRow.bind(new, key: item.key, groupID: found.groupID, to: &$0)
+                    $0.int(found.place)
+                }
+            } else {
+                try Self.insert(new, at: item, in: transaction)
+            }
+        }
+        return change
     }
 
     private static func bind(_ item: ItemAddress, to bindings: inout Bindings) {
@@ -198,16 +213,7 @@ package final class EmbeddedItemStore: ItemStore {
             var list = ItemListing(entries: [], end: .complete, revision: try snapshot.first(ItemSchema.revision) { $0.int(0) } ?? 0)
             var bytes = 0
             var damaged: [ItemRow] = []
-            try snapshot.query(
-                ItemSchema.list,
-                {
-                    Self.bind(group, to: &$0)
-                    $0.int(page.after)
-                    $0.int(now())
-                    // One more than asked for tells whether there is more; enough for all where no limit is.
-                    $0.int(page.limit.map { $0 + 1 } ?? -1)
-                }
-            ) { row in
+            try snapshot.query(ItemSchema.list(page), { Self.bind(page, of: group, now(), to: &$0) }) { row in
                 guard list.end == .complete else { return }
                 if let limit = page.limit, list.entries.count >= limit { return list.end = .limit }
                 let found = ItemRow(row)
@@ -218,6 +224,42 @@ package final class EmbeddedItemStore: ItemStore {
             }
             quarantine(damaged)
             return list
+        } completion: {
+            completion($0)
+        }
+    }
+
+    private static func bind(_ page: ItemPage, of group: ItemGroup, _ now: Int, to bindings: inout Bindings) {
+        bind(group, to: &bindings)
+        // No byte of a name is as high as the last one of this.
+        let end = Array(page.prefix.text.utf8) + [0xFF]
+        switch page.order {
+        case .stored(let place):
+            bindings.int(place)
+            bindings.int(now)
+            if page.prefix.count > 0 {
+                bindings.text(page.prefix.text)
+                bindings.bytes(end)
+            }
+        case .name(let name):
+            bindings.int(now)
+            // Nothing is between a name and the same with a zero behind it.
+            bindings.text(max(page.prefix, name.map { ItemName($0.text + "\u{0}") } ?? "").text)
+            bindings.bytes(end)
+        }
+        // One more than asked for tells whether there is more; enough for all where no limit is.
+        bindings.int(page.limit.map { $0 + 1 } ?? -1)
+    }
+
+    package func count(_ group: ItemGroup, completion: @escaping @Sendable (Result<Int, any Error>) -> Void) {
+        let now = now
+        store.read(on: executor) { snapshot in
+            try snapshot.first(
+                ItemSchema.count,
+                {
+                    Self.bind(group, to: &$0)
+                    $0.int(now())
+                }, { $0.int(0) }) ?? 0
         } completion: {
             completion($0)
         }

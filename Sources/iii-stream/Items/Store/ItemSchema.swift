@@ -46,6 +46,32 @@ enum ItemSchema {
         WHERE group_id = (SELECT id FROM groups WHERE stream = ? AND name = ?) AND place > ? AND (expires_ms IS NULL OR expires_ms > ?)
         ORDER BY place LIMIT ?
         """)
+    /// The plus keeps the names' index out of it: they come in the order of their places.
+    static let listOfPrefix = SQL(
+        """
+        SELECT \(columns) FROM items
+        WHERE group_id = (SELECT id FROM groups WHERE stream = ? AND name = ?) AND place > ? AND (expires_ms IS NULL OR expires_ms > ?)
+            AND +key >= ? AND +key < CAST(? AS TEXT)
+        ORDER BY place LIMIT ?
+        """)
+    static let listByName = SQL(
+        """
+        SELECT \(columns) FROM items
+        WHERE group_id = (SELECT id FROM groups WHERE stream = ? AND name = ?) AND (expires_ms IS NULL OR expires_ms > ?)
+            AND key >= ? AND key < CAST(? AS TEXT)
+        ORDER BY key LIMIT ?
+        """)
+    static func list(_ page: ItemPage) -> SQL {
+        switch page.order {
+        case .stored: page.prefix.count == 0 ? list : listOfPrefix
+        case .name: listByName
+        }
+    }
+
+    static let count: SQL = """
+        SELECT count(*) FROM items
+        WHERE group_id = (SELECT id FROM groups WHERE stream = ? AND name = ?) AND (expires_ms IS NULL OR expires_ms > ?)
+        """
     /// Groups that have an item whose time is not over.
     private static let isAlive = """
         (SELECT count(*) FROM items WHERE group_id = groups.id AND expires_ms <= ?) < items

@@ -1,3 +1,4 @@
+import IIIProtocol
 import IIITelemetry
 import Logging
 
@@ -23,7 +24,17 @@ public protocol ItemStore: AnyObject, Sendable {
         _ item: ItemAddress, cost: Int, _ decide: @escaping @Sendable (StoredItem?) throws -> ItemEdit,
         completion: @escaping @Sendable (Result<ItemChange, any Error>) -> Void)
 
+    /// Changes several items of one group in one step: all of them, or after a failure none. No key comes twice.
+    ///
+    /// The changes are answered in the order of the steps. A store that cannot do this fails the call; that is what happens without an
+    /// implementation.
+    func changeAll(
+        in group: ItemGroup, _ steps: [ItemStep], completion: @escaping @Sendable (Result<[ItemChange], any Error>) -> Void)
+
     func read(_ item: ItemAddress, completion: @escaping @Sendable (Result<ItemReading, any Error>) -> Void)
+
+    /// How many items a group has. Without an implementation they are listed and counted.
+    func count(_ group: ItemGroup, completion: @escaping @Sendable (Result<Int, any Error>) -> Void)
 
     /// Some of the items of a group, or all; nothing for a group that is not there.
     func list(_ group: ItemGroup, _ page: ItemPage, completion: @escaping @Sendable (Result<ItemListing, any Error>) -> Void)
@@ -42,6 +53,50 @@ public protocol ItemStore: AnyObject, Sendable {
 
     /// Finishes what was taken, then lets go of everything.
     func close() async
+}
+
+extension ItemStore {
+    public func changeAll(
+        in group: ItemGroup, _ steps: [ItemStep], completion: @escaping @Sendable (Result<[ItemChange], any Error>) -> Void
+    ) {
+        completion(
+            .failure(
+                InvocationError(
+                    .functionUnavailable, "this store cannot change several items in one step; change them one by one")))
+    }
+
+    public func count(_ group: ItemGroup, completion: @escaping @Sendable (Result<Int, any Error>) -> Void) {
+        count(group, behind: 0, counted: 0, completion: completion)
+    }
+
+    private func count(
+        _ group: ItemGroup, behind place: Int, counted: Int, completion: @escaping @Sendable (Result<Int, any Error>) -> Void
+    ) {
+        list(group, ItemPage(limit: 1000, after: place)) { [self] result in
+            switch result {
+            case .failure(let error): completion(.failure(error))
+            case .success(let list):
+                let counted = counted + list.entries.count
+                guard list.end != .complete, let last = list.entries.last else { return completion(.success(counted)) }
+                count(group, behind: last.place, counted: counted, completion: completion)
+            }
+        }
+    }
+}
+
+/// One change of several that are made in one step.
+public struct ItemStep: Sendable {
+    public var key: ItemName
+    /// Bytes that the change brings along.
+    public var cost: Int
+    /// As for `ItemStore.change`.
+    public var decide: @Sendable (StoredItem?) throws -> ItemEdit
+
+    public init(key: ItemName, cost: Int, decide: @escaping @Sendable (StoredItem?) throws -> ItemEdit) {
+        self.key = key
+        self.cost = cost
+        self.decide = decide
+    }
 }
 
 /// A value and what is known about it.
@@ -130,17 +185,30 @@ public struct ItemReading: Sendable {
 
 /// Which items of a group are asked for.
 public struct ItemPage: Sendable {
+    public enum Order: Sendable, Hashable {
+        /// In which they were first stored; only items behind `after`, which an earlier page has told.
+        case stored(after: Int)
+        /// Of the bytes of their names; only items behind `after`.
+        case name(after: ItemName?)
+    }
+
     /// Most items; nil for all.
     public var limit: Int?
-    /// Only items behind this place, which an earlier page has told.
-    public var after: Int
+    public var order: Order
+    /// Only items whose names begin with these bytes.
+    public var prefix: ItemName
     /// Once the values have so many bytes, nothing is added any more.
     public var maximumBytes: Int
 
-    public init(limit: Int? = nil, after: Int = 0, maximumBytes: Int = 32 << 20) {
+    public init(limit: Int? = nil, order: Order, prefix: ItemName = "", maximumBytes: Int = 32 << 20) {
         self.limit = limit
-        self.after = after
+        self.order = order
+        self.prefix = prefix
         self.maximumBytes = maximumBytes
+    }
+
+    public init(limit: Int? = nil, after: Int = 0, maximumBytes: Int = 32 << 20) {
+        self.init(limit: limit, order: .stored(after: after), maximumBytes: maximumBytes)
     }
 }
 

@@ -9,18 +9,19 @@ package final class MemoryItemStore: ItemStore {
         struct Slot {
             let key: ItemName
             let place: Int
-            var item: StoredItem
+            /// nil once it is removed.
+            var item: StoredItem?
         }
 
-        /// In the order of their places; removed ones are nil.
-        private(set) var slots: [Slot?] = []
+        /// In the order of their places.
+        private(set) var slots: [Slot] = []
         private(set) var indices: [ItemName: Int] = [:]
 
-        subscript(key: ItemName) -> StoredItem? { indices[key].flatMap { slots[$0]?.item } }
+        subscript(key: ItemName) -> StoredItem? { indices[key].flatMap { slots[$0].item } }
 
         mutating func store(_ item: StoredItem, under key: ItemName, newPlace: Int) {
             if let index = indices[key] {
-                slots[index]?.item = item
+                slots[index].item = item
             } else {
                 indices[key] = slots.count
                 slots.append(Slot(key: key, place: newPlace, item: item))
@@ -29,17 +30,53 @@ package final class MemoryItemStore: ItemStore {
 
         mutating func remove(_ key: ItemName) {
             guard let index = indices.removeValue(forKey: key) else { return }
-            slots[index] = nil
+            slots[index].item = nil
             guard slots.count > 32, indices.count < slots.count / 2 else { return }
-            slots.removeAll { $0 == nil }
-            for (index, slot) in slots.enumerated() { if let slot { indices[slot.key] = index } }
+            slots.removeAll { $0.item == nil }
+            for (index, slot) in slots.enumerated() { indices[slot.key] = index }
         }
 
         /// The first slot behind a place.
         func index(after place: Int) -> Int {
-            guard place > 0 else { return 0 }
-            // Removed slots have no place to compare; there are at most as many as others.
-            return slots.firstIndex { $0.map { $0.place > place } ?? false } ?? slots.count
+            var (low, high) = (0, slots.count)
+            while low < high {
+                let middle = (low + high) / 2
+                if slots[middle].place > place { high = middle } else { low = middle + 1 }
+            }
+            return low
+        }
+
+        /// What the page may show, in its order. By name no more than the page and one more are kept.
+        func slots(of page: ItemPage, _ isShown: @escaping (StoredItem) -> Bool) -> [Slot] {
+            switch page.order {
+            case .stored(let place):
+                var found: [Slot] = []
+                var bytes = 0
+                for slot in slots[index(after: place)...] {
+                    guard let item = slot.item, isShown(item), slot.key.hasPrefix(page.prefix) else { continue }
+                    found.append(slot)
+                    bytes += item.text.count
+                    if found.count > page.limit ?? .max || bytes > page.maximumBytes { break }
+                }
+                return found
+            case .name(let after):
+                let fitting = slots.lazy.filter { slot in
+                    slot.key.hasPrefix(page.prefix) && after.map { slot.key > $0 } ?? true && slot.item.map(isShown) ?? false
+                }
+                guard let most = page.limit.map({ $0 + 1 }) else { return fitting.sorted { $0.key < $1.key } }
+                var found: [Slot] = []
+                for slot in fitting {
+                    if found.count >= most, let last = found.last, slot.key > last.key { continue }
+                    var (low, high) = (0, found.count)
+                    while low < high {
+                        let middle = (low + high) / 2
+                        if found[middle].key > slot.key { high = middle } else { low = middle + 1 }
+                    }
+                    found.insert(slot, at: low)
+                    if found.count > most { found.removeLast() }
+                }
+                return found
+            }
         }
     }
 
@@ -54,7 +91,7 @@ package final class MemoryItemStore: ItemStore {
     }
 
     /// Of an item beside its name and value.
-    private static let overhead = 160
+    static let overhead = 160
 
     private let contents = Mutex(Contents())
     private let maximumBytes: Int
@@ -71,38 +108,73 @@ package final class MemoryItemStore: ItemStore {
         _ item: ItemAddress, cost: Int, _ decide: @escaping @Sendable (StoredItem?) throws -> ItemEdit,
         completion: @escaping @Sendable (Result<ItemChange, any Error>) -> Void
     ) {
-        completion(Result { try contents.withLock { try change(item, &$0, decide) } })
+        completion(
+            Result {
+                try contents.withLock { contents in
+                    let plan = try Plan(item, contents, now(), decide)
+                    try makeRoom(for: [plan], contents)
+                    return apply(plan, &contents)
+                }
+            })
     }
 
-    private func change(
-        _ item: ItemAddress, _ contents: inout Contents, _ decide: (StoredItem?) throws -> ItemEdit
-    ) throws -> ItemChange {
-        let now = now()
-        let found = contents.groups[item.group]?[item.key]
-        let expired = found.flatMap { $0.isExpired(at: now) ? $0 : nil }
-        let old = expired == nil ? found : nil
-        let edit = try decide(old)
-        var new = old
-        switch edit.action {
-        case .keep: break
-        case .remove: new = nil
-        case .store(let text):
-            new = StoredItem(
-                text: text, revision: contents.revision + (expired == nil ? 1 : 2), createdAt: old?.createdAt ?? now, updatedAt: now,
-                expiresAt: edit.expiry.deadline(old: old?.expiresAt, now: now))
-            try makeRoom(for: text, in: item, found, contents)
+    package func changeAll(
+        in group: ItemGroup, _ steps: [ItemStep], completion: @escaping @Sendable (Result<[ItemChange], any Error>) -> Void
+    ) {
+        completion(
+            Result {
+                try contents.withLock { contents in
+                    let now = now()
+                    // No step sees another one's item, so all can be decided before anything changes.
+                    let plans = try steps.map { try Plan(ItemAddress(group: group, key: $0.key), contents, now, $0.decide) }
+                    try makeRoom(for: plans, contents)
+                    return plans.map { apply($0, &contents) }
+                }
+            })
+    }
+
+    /// What is going to happen to an item.
+    private struct Plan {
+        let item: ItemAddress
+        let found: StoredItem?
+        let now: Int
+        let edit: ItemEdit
+
+        init(_ item: ItemAddress, _ contents: Contents, _ now: Int, _ decide: (StoredItem?) throws -> ItemEdit) throws {
+            self.item = item
+            self.now = now
+            found = contents.groups[item.group]?[item.key]
+            edit = try decide(found.flatMap { $0.isExpired(at: now) ? nil : $0 })
         }
-        if expired != nil {
+
+        var expired: StoredItem? { found.flatMap { $0.isExpired(at: now) ? $0 : nil } }
+        var old: StoredItem? { expired == nil ? found : nil }
+
+        var growth: Int {
+            guard case .store(let text) = edit.action else { return 0 }
+            return text.count - (found?.text.count ?? -item.key.count - MemoryItemStore.overhead)
+        }
+
+        var isNew: Bool {
+            guard case .store = edit.action else { return false }
+            return found == nil
+        }
+    }
+
+    private func apply(_ plan: Plan, _ contents: inout Contents) -> ItemChange {
+        let (item, edit, old) = (plan.item, plan.edit, plan.old)
+        var new = old
+        if let expired = plan.expired {
             contents.revision += 1
             remove(item, expired, &contents)
         }
         switch edit.action {
         case .keep: break
         case .remove:
-            if let old {
-                contents.revision += 1
-                remove(item, old, &contents)
-            }
+            new = nil
+            guard let old else { break }
+            contents.revision += 1
+            remove(item, old, &contents)
         case .store(let text):
             contents.revision += 1
             if let old {
@@ -112,16 +184,25 @@ package final class MemoryItemStore: ItemStore {
                 contents.items += 1
                 contents.bytes += text.count + item.key.count + Self.overhead
             }
-            if let new { contents.groups[item.group, default: Group()].store(new, under: item.key, newPlace: contents.places) }
-            if new?.expiresAt == nil { contents.mortals.remove(item) } else { contents.mortals.insert(item) }
+            let stored = StoredItem(
+                text: text, revision: contents.revision, createdAt: old?.createdAt ?? plan.now, updatedAt: plan.now,
+                expiresAt: edit.expiry.deadline(old: old?.expiresAt, now: plan.now))
+            contents.groups[item.group, default: Group()].store(stored, under: item.key, newPlace: contents.places)
+            if stored.expiresAt == nil { contents.mortals.remove(item) } else { contents.mortals.insert(item) }
+            new = stored
         }
         let isChanged = edit.action != .keep && !(edit.action == .remove && old == nil)
-        return ItemChange(old: old, new: new, expired: expired, revision: contents.revision, isChanged: isChanged, notes: edit.notes)
+        return ItemChange(old: old, new: new, expired: plan.expired, revision: contents.revision, isChanged: isChanged, notes: edit.notes)
     }
 
-    private func makeRoom(for text: [UInt8], in item: ItemAddress, _ found: StoredItem?, _ contents: Contents) throws {
-        if found == nil, contents.groups[item.group]?.indices.count ?? 0 >= ItemLimits.maximumItems { throw ItemLimits.tooManyItems() }
-        let growth = text.count - (found?.text.count ?? -item.key.count - Self.overhead)
+    private func makeRoom(for plans: [Plan], _ contents: Contents) throws {
+        let added = plans.reduce(0) { $0 + ($1.isNew ? 1 : 0) }
+        if added > 0, let group = plans.first?.item.group,
+            (contents.groups[group]?.indices.count ?? 0) + added > ItemLimits.maximumItems
+        {
+            throw ItemLimits.tooManyItems()
+        }
+        let growth = plans.reduce(0) { $0 + $1.growth }
         guard growth > 0, contents.bytes + growth > maximumBytes else { return }
         throw InvocationError(
             .limitExceeded,
@@ -155,19 +236,30 @@ package final class MemoryItemStore: ItemStore {
                     var list = ItemListing(entries: [], end: .complete, revision: contents.revision)
                     guard let found = contents.groups[group] else { return list }
                     var bytes = 0
-                    for case .some(let slot) in found.slots[found.index(after: page.after)...] where !slot.item.isExpired(at: now) {
+                    for slot in found.slots(of: page, { !$0.isExpired(at: now) }) {
+                        guard let item = slot.item else { continue }
                         if let limit = page.limit, list.entries.count >= limit {
                             list.end = .limit
                             break
                         }
-                        bytes += slot.item.text.count
+                        bytes += item.text.count
                         if bytes > page.maximumBytes {
                             list.end = .bytes
                             break
                         }
-                        list.entries.append(.init(key: slot.key, item: slot.item, place: slot.place))
+                        list.entries.append(.init(key: slot.key, item: item, place: slot.place))
                     }
                     return list
+                }))
+    }
+
+    package func count(_ group: ItemGroup, completion: @escaping @Sendable (Result<Int, any Error>) -> Void) {
+        let now = now()
+        completion(
+            .success(
+                contents.withLock { contents in
+                    let all = contents.groups[group]?.indices.count ?? 0
+                    return all - contents.mortals.count { $0.group == group && contents.groups[group]?[$0.key]?.isExpired(at: now) == true }
                 }))
     }
 
