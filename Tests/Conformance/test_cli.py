@@ -75,6 +75,12 @@ def test_trigger_in_the_older_form(up):
     assert '\n  "' in done.stdout, "pretty, two spaces"
 
 
+def test_trigger_says_that_an_address_is_a_host(tmp_path):
+    done = run_core("trigger", "a::b", "--address", "ws://127.0.0.1:49134", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "--address takes a host alone, such as 127.0.0.1, not 'ws://127.0.0.1:49134'; the port goes into --port" in done.stderr
+
+
 def caller_of(done) -> dict:
     """The engine stamps the caller's id into the payload of unprivileged calls."""
     return {k: v for k, v in json.loads(done.stdout)["got"].items() if k == "_caller_worker_id"}

@@ -93,6 +93,15 @@ package enum EntrySettings {
             window
             givesUp
             isCritical
+            SettingRule("`delay_ms` above `max_delay_ms` is cut to it.") { values in
+                values[delay] <= values[maximumDelay]
+                    ? []
+                    : [
+                        .warning(
+                            "delay_ms",
+                            message: "the first pause is cut to max_delay_ms (\(values[maximumDelay].wholeMilliseconds)); raise that as well")
+                    ]
+            }
         }
     }
 

@@ -30,6 +30,9 @@ struct Trigger: AsyncParsableCommand {
             throw ValidationError("missing FUNCTION_PATH. Try: `iii-core trigger <fn-path> [args]`")
         }
         guard timeoutMs > 0, (1...65535).contains(port) else { throw ValidationError("--timeout-ms must be above 0 and --port 1-65535") }
+        guard !address.contains("/") else {
+            throw ValidationError("--address takes a host alone, such as 127.0.0.1, not '\(address)'; the port goes into --port")
+        }
         guard !(void && enqueue != nil) else { throw ValidationError("--void and --enqueue exclude each other") }
     }
 
