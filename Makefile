@@ -18,6 +18,7 @@ build: ## release build of every executable
 	swift build -c release --static-swift-stdlib --product iii-queue
 	swift build -c release --static-swift-stdlib --product iii-stream
 	swift build -c release --static-swift-stdlib --product iii-cron
+	swift build -c release --static-swift-stdlib --product iii-observability
 	swift build -c release --static-swift-stdlib --product hello-worker
 	swift build -c release --static-swift-stdlib --product visits-worker
 

@@ -32,6 +32,8 @@ let package = Package(
         .library(name: "IIICron", targets: ["IIICron"]),
         .library(name: "IIICronContract", targets: ["IIICronContract"]),
         .executable(name: "iii-cron", targets: ["iii-cron"]),
+        .executable(name: "iii-observability", targets: ["iii-observability"]),
+        .library(name: "IIIObservability", targets: ["IIIObservability", "IIISignals"]),
         .executable(name: "hello-worker", targets: ["hello-worker"]),
         .executable(name: "iii-load", targets: ["iii-load"]),
     ],
@@ -146,7 +148,8 @@ let package = Package(
             ],
             path: "Sources/iii-stream/Stream"),
         .target(
-            name: "IIIItemsContract", dependencies: ["IIIItems", "IIIProtocol", nioCore, nioPosix, logging], path: "Sources/iii-stream/Contract"),
+            name: "IIIItemsContract", dependencies: ["IIIItems", "IIIProtocol", nioCore, nioPosix, logging],
+            path: "Sources/iii-stream/Contract"),
         .executableTarget(
             name: "iii-stream", dependencies: ["IIIState", "IIIStream", "IIIWorker", "IIITelemetry", argumentParser, logging],
             path: "Sources/iii-stream/Command"),
@@ -162,6 +165,18 @@ let package = Package(
         .target(name: "IIICronContract", dependencies: ["IIICron"], path: "Sources/iii-cron/Contract"),
         .executableTarget(
             name: "iii-cron", dependencies: ["IIICron", "IIIWorker", "IIITelemetry", argumentParser], path: "Sources/iii-cron/Command"),
+
+        // iii-observability
+        .target(name: "IIISignals", dependencies: ["IIIProtocol"], path: "Sources/iii-observability/Model"),
+        .target(
+            name: "IIIObservability",
+            dependencies: [
+                "IIISignals", "IIIProtocol", "IIISettings", "IIIStorage", "IIITelemetry", "IIIWorker", nioCore, logging,
+            ],
+            path: "Sources/iii-observability/Observability"),
+        .executableTarget(
+            name: "iii-observability", dependencies: ["IIIObservability", "IIIWorker", "IIITelemetry", argumentParser],
+            path: "Sources/iii-observability/Command"),
 
         // Examples and benchmarks
         .executableTarget(name: "visits-worker", dependencies: ["IIIWorker"], path: "examples/visits"),
@@ -229,6 +244,9 @@ let package = Package(
             ],
             path: "Tests/CronTests"),
         .testTarget(name: "TelemetryTests", dependencies: ["IIITelemetry", metrics, tracing], path: "Tests/TelemetryTests"),
+        .testTarget(
+            name: "ObservabilityTests", dependencies: ["IIIObservability", "IIISignals", "IIIProtocol", "IIITestSupport", "IIIWorker"],
+            path: "Tests/ObservabilityTests"),
         .testTarget(name: "ArchitectureTests", path: "Tests/ArchitectureTests"),
     ],
     swiftLanguageModes: [.v6]

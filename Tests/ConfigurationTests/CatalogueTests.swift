@@ -55,7 +55,7 @@ import Testing
               level: info,iii=debug
               format: json
               live_spans: true
-              trace_storage: {enabled: true, directory: d, max_disk_bytes: 1, retention_seconds: 1, memory_max_bytes: 1, memory_low_watermark_ratio: 0.5, pending_max_age_seconds: 1}
+              trace_storage: {enabled: true, directory: d, max_disk_bytes: 67108864, retention_seconds: 1, memory_max_bytes: 16777216, memory_low_watermark_ratio: 0.5, pending_max_age_seconds: 1}
           - name: iii-http
             config:
               host: 127.0.0.1

@@ -546,7 +546,7 @@ def test_mandatory_functions_are_there_without_an_entry(tmp_path):
         caller = fleet.connect()
         assert isinstance(caller.call("engine::workers::list", {})["workers"], list)
         caller.close()
-        assert "iii-observability" in fleet.output()
+        assert "iii-observability" in fleet.rows()
 
 
 def test_ignored_entries_are_accepted_and_said_to_be_with_their_keys(tmp_path):

@@ -243,6 +243,9 @@ class Fleet:
             entries += workers or []
             text = yaml.safe_dump({"workers": entries})
         self.config.write_text(text.replace("@PORT@", str(self.port)).replace("@HTTP_PORT@", str(self.http_port)))
+        # It would run in every fleet; only the tests that name it need it.
+        if "observability" not in text and not {"--only", "--except"} & set(self.args) and (bin / "iii-observability").is_file():
+            self.args += ["--except", "iii-observability"]
 
     @property
     def url(self) -> str:

@@ -15,78 +15,146 @@ package enum ObservabilitySettings {
     package static let group = SettingGroup(change: .restart) {
         level
         format
-        SettingGroup(inert: "iii-observability is not part of this build") {
-            Setting(
-                "enabled", .boolean, absent: "true without a `config` block, else false", example: true, environment: "OTEL_ENABLED",
-                "Collect telemetry.")
-            Setting("service_name", .text, default: "iii", environment: "OTEL_SERVICE_NAME", "`service.name` of the engine.")
-            Setting("service_version", .text, default: "unknown", environment: "SERVICE_VERSION", "`service.version` of the engine.")
-            Setting(
-                "service_namespace", .text, absent: "none", example: "production", environment: "SERVICE_NAMESPACE",
-                "`service.namespace` of the engine.")
+        enabled
+        serviceName
+        serviceVersion
+        serviceNamespace
+        SettingGroup(inert: later) {
             traces
             metrics
             logs
             Setting<[SettingValues]>("alerts", .list(.object(alert)), default: [], "Rules over metrics.")
-            Setting("live_spans", .anything, absent: "off", example: true, "Of newer releases.")
+            liveSpans
             Setting("span_collapse", .anything, absent: "off", example: [:], "Of newer releases.")
         }
     }
 
+    /// What is declared and acts on nothing yet.
+    private static let later = "not served by this build of iii-observability"
+
+    // MARK: Who sends
+
+    package static let enabled = Setting(
+        "enabled", .boolean, default: true, environment: "OTEL_ENABLED",
+        "Collect telemetry. `false`: frames are dropped unread, the functions answer, nothing is traced.")
+    package static let serviceName = Setting(
+        "service_name", .text, default: "iii", environment: "OTEL_SERVICE_NAME", "`service.name` of the engine.")
+    package static let serviceVersion = Setting<String?>(
+        "service_version", .text, absent: "the version of the engine", example: "1.0.0", environment: "SERVICE_VERSION",
+        "`service.version` of the engine.")
+    package static let serviceNamespace = Setting<String?>(
+        "service_namespace", .text, absent: "none", example: "production", environment: "SERVICE_NAMESPACE",
+        "`service.namespace` of the engine.")
+
+    // MARK: Traces
+
+    package static let exporter = Setting(
+        "exporter", .choice("otlp", "memory", "both"), default: "memory", environment: "OTEL_EXPORTER_TYPE", "Where spans go.")
+    package static let samplingRatio = Setting(
+        "sampling_ratio", .ratio, default: 1.0, environment: "OTEL_TRACES_SAMPLER_ARG",
+        "Share of the traces begun by the engine that are recorded.")
+    package static let sampling = Setting<SettingValues?>(
+        "sampling", .object(samplingGroup), absent: "`sampling_ratio` alone", "Rules by operation and service.")
+    package static let maximumSpans = Setting(
+        "memory_max_spans", .count, default: 10_000, environment: "OTEL_MEMORY_MAX_SPANS",
+        "Spans that are kept; above it whole traces go, the one that was last added to longest ago first.")
+    package static let traceStorage = Setting<SettingValues?>(
+        "trace_storage", .object(traceStorageGroup), absent: "memory only", "Traces on disk.")
+    package static let liveSpans = Setting(
+        "live_spans", .boolean, default: true, environment: "OTEL_LIVE_SPANS", "Spans under way are shown, as `pending`.")
+
     private static let traces = SettingGroup {
-        Setting<String?>(
-            "exporter", .choice("otlp", "memory", "both"), absent: "`memory` without a `config` block, else `otlp`", example: "memory",
-            environment: "OTEL_EXPORTER_TYPE", "Where spans go.")
+        exporter
         Setting(
             "endpoint", .text(.url("http", "https")), default: "http://localhost:4317", environment: "OTEL_EXPORTER_OTLP_ENDPOINT",
             "OTLP endpoint.")
-        Setting("sampling_ratio", .ratio, default: 1.0, environment: "OTEL_TRACES_SAMPLER_ARG", "Share of traces that are kept.")
-        Setting("sampling", .object(sampling), absent: "`sampling_ratio` alone", "Rules by operation and service.")
-        Setting("memory_max_spans", .count, default: 1000, environment: "OTEL_MEMORY_MAX_SPANS", "Spans kept in memory.")
-        Setting("trace_storage", .object(traceStorage), absent: "memory only", "Traces on disk.")
+        samplingRatio
+        sampling
+        maximumSpans
+        traceStorage
     }
+
+    // MARK: Metrics
+
+    package static let metricsEnabled = Setting(
+        "metrics_enabled", .boolean, default: true, environment: "OTEL_METRICS_ENABLED", "Count calls by function, and keep metrics.")
+    package static let metricsRetention = Setting(
+        "metrics_retention_seconds", .seconds, default: 3600, environment: "OTEL_METRICS_RETENTION_SECONDS",
+        "How long metrics are kept; 0: no limit of age.")
+    package static let maximumMetrics = Setting(
+        "metrics_max_count", .count, default: 10_000, environment: "OTEL_METRICS_MAX_COUNT",
+        "Records that are kept, one per metric and frame.")
+    package static let maximumMetricBytes = Setting(
+        "metrics_max_bytes", .bytes(1_048_576...(1 << 50)), default: 67_108_864, "Memory for metrics; the oldest go above it.")
 
     private static let metrics = SettingGroup {
-        Setting(
-            "metrics_enabled", .boolean, absent: "true without a `config` block, else false", example: true,
-            environment: "OTEL_METRICS_ENABLED",
-            "Keep metrics.")
+        metricsEnabled
         Setting("metrics_exporter", .choice("memory", "otlp"), default: "memory", environment: "OTEL_METRICS_EXPORTER", "Where metrics go.")
-        Setting(
-            "metrics_retention_seconds", .seconds, default: 3600, environment: "OTEL_METRICS_RETENTION_SECONDS",
-            "How long metrics are kept.")
-        Setting("metrics_max_count", .count, default: 10_000, environment: "OTEL_METRICS_MAX_COUNT", "Points that are kept.")
+        metricsRetention
+        maximumMetrics
+        maximumMetricBytes
     }
 
+    // MARK: Logs
+
+    package static let logsEnabled = Setting("logs_enabled", .boolean, default: true, "Keep logs.")
+    package static let maximumLogs = Setting("logs_max_count", .count, default: 1000, "Records that are kept; the oldest go above it.")
+    package static let maximumLogBytes = Setting(
+        "logs_max_bytes", .bytes(1_048_576...(1 << 50)), default: 67_108_864, "Memory for records; the oldest go above it.")
+    package static let logsRetention = Setting(
+        "logs_retention_seconds", .seconds, default: 3600, "How long records are kept; 0: no limit of age.")
+    package static let logsSamplingRatio = Setting(
+        "logs_sampling_ratio", .ratio, default: 1.0, "Share of the records below WARN of `engine::log::*` that are kept.")
+    package static let logsConsoleOutput = Setting(
+        "logs_console_output", .boolean, default: true, "Records of workers also go to the console.")
+
     private static let logs = SettingGroup {
-        Setting("logs_enabled", .boolean, default: true, "Keep logs.")
+        logsEnabled
         Setting("logs_exporter", .choice("memory", "otlp", "both"), default: "memory", environment: "OTEL_LOGS_EXPORTER", "Where logs go.")
-        Setting("logs_max_count", .count, default: 1000, "Records that are kept.")
-        Setting("logs_retention_seconds", .seconds, default: 3600, "How long records are kept.")
+        maximumLogs
+        maximumLogBytes
+        logsRetention
         Setting("logs_batch_size", .count, default: 100, environment: "OTEL_LOGS_BATCH_SIZE", "Records per export.")
         Setting(
             "logs_flush_interval_ms", .milliseconds, default: 5000, environment: "OTEL_LOGS_FLUSH_INTERVAL_MS",
             "Longest wait for an export.")
-        Setting("logs_sampling_ratio", .ratio, default: 1.0, "Share of records that are kept.")
-        Setting("logs_console_output", .boolean, default: true, "Records also go to the console.")
+        logsSamplingRatio
+        logsConsoleOutput
     }
 
-    private static let sampling = SettingGroup {
-        Setting("default", .ratio, absent: "`sampling_ratio`", example: 1.0, "Share where no rule fits.")
-        Setting("parent_based", .boolean, absent: "false", example: true, "Follow the parent's decision.")
-        Setting<[SettingValues]>("rules", .list(.object(samplingRule)), default: [], "The first that fits decides.")
-        Setting("rate_limit", .object(rateLimit), absent: "none", "Ceiling over all rules.")
+    // MARK: Sampling
+
+    package static let samplingDefault = Setting<Double?>(
+        "default", .ratio, absent: "`sampling_ratio`", example: 1.0, "Share where no rule fits.")
+    package static let parentBased = Setting<Bool?>(
+        "parent_based", .boolean, absent: "true", example: true, "Follow the parent's decision.")
+    package static let samplingRules = Setting<[SettingValues]>(
+        "rules", .list(.object(samplingRuleGroup)), default: [], "The first that fits decides.")
+    package static let rateLimit = Setting<SettingValues?>("rate_limit", .object(rateLimitGroup), absent: "none", "Ceiling over all rules.")
+    package static let ruleOperation = Setting<String?>(
+        "operation", .text, absent: "any", example: "checkout::*", "Name of the span; `*` and `?` stand for any text and any character.")
+    package static let ruleService = Setting<String?>(
+        "service", .text, absent: "any", example: "shop", "Name of the service, likewise.")
+    package static let ruleRate = Setting(required: "rate", .ratio, example: 0.1, "Share that is kept.")
+    package static let maximumTracesPerSecond = Setting<Int?>(
+        "max_traces_per_second", .count, absent: "none", example: 100, "Traces a second.")
+
+    private static let samplingGroup = SettingGroup {
+        samplingDefault
+        parentBased
+        samplingRules
+        rateLimit
     }
 
-    private static let samplingRule = SettingGroup {
-        Setting("operation", .text, absent: "any", example: "checkout::*", "Name of the span.")
-        Setting("service", .text, absent: "any", example: "shop", "Name of the service.")
-        Setting(required: "rate", .ratio, example: 0.1, "Share that is kept.")
+    private static let samplingRuleGroup = SettingGroup {
+        ruleOperation
+        ruleService
+        ruleRate
     }
 
-    private static let rateLimit = SettingGroup {
-        Setting("max_traces_per_second", .count, absent: "none", example: 100, "Traces a second.")
-    }
+    private static let rateLimitGroup = SettingGroup { maximumTracesPerSecond }
+
+    // MARK: Alerts
 
     private static let alert = SettingGroup {
         Setting(required: "name", .text, example: "errors", "Name of the alert.")
@@ -121,13 +189,24 @@ package enum ObservabilitySettings {
         }
     }
 
-    private static let traceStorage = SettingGroup {
-        Setting("enabled", .boolean, default: true, "Keep traces on disk.")
-        Setting("directory", .text, default: "./data/observability/traces", "Where they are kept.")
-        Setting("max_disk_bytes", .bytes, default: 1_073_741_824, "Oldest traces are removed above this.")
-        Setting("retention_seconds", .seconds, default: 2_592_000, "How long traces are kept.")
-        Setting("memory_max_bytes", .bytes, default: 268_435_456, "Memory for traces that are not complete.")
-        Setting("memory_low_watermark_ratio", .ratio, default: 0.75, "Share of memory that eviction frees down to.")
-        Setting("pending_max_age_seconds", .seconds, default: 3600, "Longest wait for the rest of a trace.")
+    // MARK: Traces on disk
+
+    package static let storageEnabled = Setting("enabled", .boolean, default: true, "Keep traces on disk.")
+    package static let storageDirectory = Setting("directory", .text, default: "./data/observability/traces", "Where they are kept.")
+    package static let maximumDiskBytes = Setting(
+        "max_disk_bytes", .bytes(67_108_864...(1 << 50)), default: 1_073_741_824, "Oldest traces are removed above this.")
+    package static let storageRetention = Setting(
+        "retention_seconds", .seconds, default: 2_592_000, "How long traces are kept; 0: no limit of age.")
+    package static let maximumSpanBytes = Setting(
+        "memory_max_bytes", .bytes(16_777_216...(1 << 50)), default: 268_435_456, "Memory for traces.")
+
+    private static let traceStorageGroup = SettingGroup {
+        storageEnabled
+        storageDirectory
+        maximumDiskBytes
+        storageRetention
+        maximumSpanBytes
+        Setting("memory_low_watermark_ratio", .number(0.5...0.95), default: 0.75, "Share of memory that eviction frees down to.")
+        Setting("pending_max_age_seconds", .seconds, default: 3600, "Longest wait for the end of a span.")
     }
 }
