@@ -25,6 +25,7 @@ let package = Package(
         .executable(name: "iii-http", targets: ["iii-http"]),
         .executable(name: "iii-queue", targets: ["iii-queue"]),
         .library(name: "IIIQueue", targets: ["IIIQueue"]),
+        .library(name: "IIIQueueContract", targets: ["IIIQueueContract"]),
         .library(name: "IIIStream", targets: ["IIIStream", "IIIItems", "IIIItemsContract"]),
         .library(name: "IIIState", targets: ["IIIState", "IIIItems", "IIIItemsContract"]),
         .executable(name: "iii-stream", targets: ["iii-stream"]),
@@ -127,8 +128,13 @@ let package = Package(
         // iii-queue
         .target(
             name: "IIIQueue",
-            dependencies: ["IIIProtocol", "IIISettings", "IIIStorage", "IIITelemetry", "IIIWorker", nioCore, metrics, logging],
+            dependencies: [
+                "IIICrypto", "IIIProtocol", "IIIRedis", "IIISettings", "IIIStorage", "IIITelemetry", "IIIWorker", nioCore, metrics, logging,
+            ],
             path: "Sources/iii-queue/Queue"),
+        .target(
+            name: "IIIQueueContract", dependencies: ["IIIQueue", "IIIWorker", nioCore, nioPosix, logging],
+            path: "Sources/iii-queue/Contract"),
         .executableTarget(
             name: "iii-queue", dependencies: ["IIIQueue", "IIIWorker", "IIITelemetry", argumentParser, logging],
             path: "Sources/iii-queue/Command"),
@@ -225,7 +231,12 @@ let package = Package(
             path: "Tests/ServerTests"),
         .testTarget(
             name: "QueueTests",
-            dependencies: ["IIIQueue", "IIIProtocol", "IIISettings", "IIIStorage", "IIITestSupport", "IIIWorker", nioEmbedded, logging],
+            dependencies: [
+                "IIIQueue", "IIIQueueContract", "IIIProtocol", "IIISettings", "IIIStorage", "IIITestSupport", "IIIWorker", nioCore,
+                nioEmbedded,
+                nioPosix,
+                logging,
+            ],
             path: "Tests/QueueTests"),
         .testTarget(name: "StreamTests", dependencies: ["IIIStream", "IIIItems"], path: "Tests/StreamTests"),
         .testTarget(

@@ -36,7 +36,8 @@ import Testing
             "IIIProtocol", "IIIServer", "IIISettings", "IIITLS", "IIITelemetry", "IIITransport", "IIIWorker", "IIIItems",
         ],
         "iii-stream/Command": ["IIITelemetry", "IIIWorker", "IIIState", "IIIStream"],
-        "iii-queue/Queue": ["IIIProtocol", "IIISettings", "IIIStorage", "IIITelemetry", "IIIWorker"],
+        "iii-queue/Queue": ["IIIProtocol", "IIISettings", "IIICrypto", "IIIStorage", "IIIRedis", "IIITelemetry", "IIIWorker"],
+        "iii-queue/Contract": ["IIIWorker", "IIIQueue"],
         "iii-queue/Command": ["IIITelemetry", "IIIWorker", "IIIQueue"],
         "iii-cron/Cron": [
             "IIIProtocol", "IIISettings", "IIICrypto", "IIIStorage", "IIIRedis", "IIITelemetry", "IIIWorker",

@@ -1,56 +1,17 @@
 import IIIProtocol
+import IIIQueueContract
 import IIITestSupport
 import IIIWorker
-import NIOEmbedded
 import Testing
 
 @testable import IIIQueue
 
-/// What holds for every pub/sub bus; `AdapterContract` fails for one that is registered and not tried.
-@Suite struct PubSubBusContract {
+/// `PubSubBusContract` for every registered bus; `AdapterContract` fails for one that is registered and not tried.
+@Suite struct PubSubBusTests {
     static let contract = AdapterContract(PubSub.buses.withLock { $0 }, configs: ["local": { [:] }])
 
-    private final class Heard {
-        var messages: [(topic: String, payload: String)] = []
-    }
-
-    private static func run(_ name: String, _ body: (any PubSubBus, Heard) throws -> Void) async throws {
-        try await contract.run(name) { bus in
-            let heard = Heard()
-            try bus.start(on: EmbeddedEventLoop()) { heard.messages.append(($0, String(decoding: $1, as: UTF8.self))) }
-            try body(bus, heard)
-        }
-    }
-
-    private static func publish(_ bus: any PubSubBus, _ topic: String, _ payload: String) {
-        var outcome: InvocationError??
-        bus.publish(topic, Array(payload.utf8)) { outcome = $0 }
-        #expect(outcome == .some(nil))
-    }
-
-    @Test(arguments: contract.names) func messagesReachTheirTopicOnlyAndKeepOrderAndBytes(_ name: String) async throws {
-        try await Self.run(name) { bus, heard in
-            bus.subscribe("a")
-            bus.subscribe("b")
-            Self.publish(bus, "a", #"{"n": 1.10, "items": []}"#)
-            Self.publish(bus, "A", "2")
-            Self.publish(bus, "b", "null")
-            Self.publish(bus, "a", "3")
-            #expect(heard.messages.map(\.topic) == ["a", "b", "a"])
-            #expect(heard.messages.map(\.payload) == [#"{"n": 1.10, "items": []}"#, "null", "3"])
-        }
-    }
-
-    @Test(arguments: contract.names) func whatNobodyHearsIsGoneAndNoError(_ name: String) async throws {
-        try await Self.run(name) { bus, heard in
-            Self.publish(bus, "a", "1")
-            bus.subscribe("a")
-            bus.unsubscribe("a")
-            Self.publish(bus, "a", "2")
-            bus.subscribe("a")
-            Self.publish(bus, "a", "3")
-            #expect(heard.messages.map(\.payload) == ["3"])
-        }
+    @Test(arguments: contract.names, PubSubBusContract.cases) func holds(_ name: String, _ promise: PubSubBusContract.Case) async throws {
+        try await promise.run(try Self.contract.opener(name))
     }
 }
 

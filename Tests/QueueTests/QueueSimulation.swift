@@ -327,7 +327,7 @@ final class QueueSimulation {
         let current = process
         log.append("redrive")
         isRedriving = true
-        store.redrive(key, DeadLetterSelection()) { [unowned self] result in
+        store.redrive(key, DeadLetterSelection(), perSecond: nil) { [unowned self] result in
             guard current == process else { return }
             isRedriving = false
             guard case .success = result else { return }
@@ -381,7 +381,9 @@ final class QueueSimulation {
             throw Violation(description: "\(id) was accepted and is lost\n" + log.suffix(80).joined(separator: "\n"))
         }
         var counts = QueueCounts()
-        store.counts(key) { counts = $0 }
+        store.counts([key]) { [key] result in
+            if case .success(let all) = result { counts = all[key] ?? QueueCounts() }
+        }
         for state in MessageState.allCases {
             let real = disk.table.rows.values.filter { $0.state == state }.count
             guard counts[state] == real else {

@@ -97,6 +97,8 @@ public enum ErrorCode: String, Sendable, CaseIterable {
     case redriveMessageFailed = "redrive_message_failed"
     case discardMessageFailed = "discard_message_failed"
     case deadLettersFailed = "dlq_messages_failed"
+    case deadLetterCountsFailed = "dlq_topics_failed"
+    case topicStatsFailed = "topic_stats_failed"
     /// A function of ours that looks after queues could not do it.
     case queueFailed = "queue_failed"
     case triggerRegistrationFailed = "trigger_registration_failed"

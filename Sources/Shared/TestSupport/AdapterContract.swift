@@ -31,13 +31,20 @@ public struct AdapterContract<Adapter>: Sendable {
     /// Names of all registered adapters, for the arguments of a test.
     public var names: [String] { registry.declarations.map(\.name) }
 
-    /// Opens the adapter as a configuration would and hands it to `body`.
-    public func run(_ name: String, _ body: (Adapter) async throws -> Void) async throws {
+    /// Opens the adapter again and again with one config, so with the same data behind it.
+    public func opener(_ name: String) throws -> @Sendable () async throws -> sending Adapter {
         guard let config = configs[name] else {
             throw Untried(description: "the contract suite has no config for the \(registry.purpose) '\(name)'")
         }
         let setting = registry.setting("")
-        let values = try SettingGroup { setting }.read(["adapter": ["name": .string(name), "config": try config()]])
-        try await body(try await registry.open(values[setting]))
+        let choice = try SettingGroup { setting }.read(["adapter": ["name": .string(name), "config": try config()]])[setting]
+        let registry = registry
+        return { try await registry.open(choice) }
+    }
+
+    /// Opens the adapter as a configuration would and hands it to `body`.
+    public func run(_ name: String, _ body: (Adapter) async throws -> Void) async throws {
+        let open = try opener(name)
+        try await body(try await open())
     }
 }

@@ -52,7 +52,8 @@ struct Acceptance {
         }
         if let ttl = request.ttl ?? (options.maxAge > 0 ? options.maxAge : nil) { message.expiresAt = (due ?? now) + ttl }
         return NewMessage(
-            .named(queue), message, due: due, deduplicationWindow: message.deduplicationKey == nil ? 0 : options.deduplicationWindow)
+            .named(queue), message, due: due, deduplicationWindow: message.deduplicationKey == nil ? 0 : options.deduplicationWindow,
+            maxDepth: options.maxDepth)
     }
 
     private func refusal(_ text: String) -> InvocationError { InvocationError(.enqueueError, text) }

@@ -7,14 +7,36 @@ extension Queue {
     static let subscriberType = "durable:subscriber"
 
     func restoreSubscriptions(_ bindings: [StoredBinding]) {
-        restored = bindings
-        for binding in bindings {
+        restored = bindings.filter { $0.instance == nil }
+        takeForeign(bindings)
+        for binding in restored {
             guard let subscriber = try? subscriber(binding.subscription, config: Self.json(binding.config), binding.metadata) else {
                 continue
             }
             subscribers.put(binding.id, subscriber)
             seen[binding.id] = binding.seenAt
             makeRunner(.subscription(binding.subscription))
+        }
+    }
+
+    /// Subscriptions that workers of other instances have, as they are now. Whoever publishes here publishes for them too.
+    func takeForeign(_ bindings: [StoredBinding]) {
+        let now = Dictionary(bindings.filter { $0.instance != nil }.map { ($0.id, $0) }, uniquingKeysWith: { $1 })
+        for (id, former) in foreign where now[id] == nil {
+            foreign[id] = nil
+            // It may have come to us meanwhile.
+            if provider?.isAttached(id) != true, seen[id] == nil { subscribers.remove(id) }
+            refresh(.subscription(former.subscription))
+        }
+        for (id, binding) in now where foreign[id] != binding && seen[id] == nil {
+            let isNew = foreign[id].map { $0.subscription != binding.subscription || $0.config != binding.config } ?? true
+            foreign[id] = binding
+            guard isNew, let subscriber = try? subscriber(binding.subscription, config: Self.json(binding.config), binding.metadata) else {
+                continue
+            }
+            subscribers.put(id, subscriber)
+            makeRunner(.subscription(binding.subscription))
+            refresh(.subscription(binding.subscription))
         }
     }
 
@@ -61,6 +83,9 @@ extension Queue {
                 .configurationSuspicious, "settings of a durable subscription cannot be used and are left out",
                 metadata: ["trigger": "\(binding.id)", "keys": "\(configuration.ignored.joined(separator: ", "))"])
         }
+        if let missing = abilities?.missing(for: configuration.options) {
+            return registration.refuse(InvocationError(.triggerRegistrationFailed, missing))
+        }
         let subscription = QueueKey.Subscription(
             topic: configuration.topic, function: binding.target.functionID.text, namespace: binding.target.namespace)
         let subscriber = Subscriber(
@@ -70,6 +95,7 @@ extension Queue {
             id: binding.id, subscription: subscription, config: binding.config.bytes, metadata: binding.target.metadata, seenAt: clock.now)
         // In force at once: what its worker publishes next is for it. It is stored before any message that comes later.
         let former = subscribers.put(binding.id, subscriber)
+        foreign[binding.id] = nil
         seen[binding.id] = stored.seenAt
         makeRunner(.subscription(subscription))
         refresh(.subscription(subscription))
@@ -116,14 +142,37 @@ extension Queue {
         refresh(.subscription(subscriber.subscription))
     }
 
-    /// Nobody has come back for them.
+    /// Ends what nobody has come back for, and notes who is there, for whoever looks after a crash of this process.
     func endOldSubscriptions() {
         guard settings.subscriptionTTL > 0 else { return }
-        for (id, seenAt) in seen where provider?.isAttached(id) == false && seenAt + settings.subscriptionTTL <= clock.now {
-            guard provider?.forget(id) != nil else { continue }
-            context.logger.notice("a subscription has ended because its worker did not come back", metadata: ["trigger": "\(id)"])
-            endSubscription(id)
-            store?.forget(bindings: [id]) { _ in }
+        let now = clock.now
+        for (binding, subscriber) in provider?.inForce ?? [] {
+            guard let subscriber, provider?.isAttached(binding.id) == true, let seenAt = seen[binding.id],
+                now - seenAt >= min(settings.subscriptionTTL / 4, Self.seenInterval)
+            else { continue }
+            seen[binding.id] = now
+            store?.keep(
+                StoredBinding(
+                    id: binding.id, subscription: subscriber.subscription, config: binding.config.bytes, metadata: binding.target.metadata,
+                    seenAt: now)
+            ) { _ in }
         }
+        for (id, seenAt) in seen where provider?.isAttached(id) == false && seenAt + settings.subscriptionTTL <= now {
+            guard provider?.forget(id) != nil else { continue }
+            end(id)
+        }
+        for (id, binding) in foreign where binding.seenAt + settings.subscriptionTTL <= now {
+            foreign[id] = nil
+            end(id)
+        }
+    }
+
+    /// Between two notes that a worker is there, in milliseconds.
+    private static let seenInterval = 3_600_000
+
+    private func end(_ id: String) {
+        context.logger.notice("a subscription has ended because its worker did not come back", metadata: ["trigger": "\(id)"])
+        endSubscription(id)
+        store?.forget(bindings: [id]) { _ in }
     }
 }

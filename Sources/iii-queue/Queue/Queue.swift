@@ -22,6 +22,7 @@ public final class Queue: CoreWorker {
         let values: QueueConfiguration
     }
 
+    var abilities: Set<QueueAbility>? { store?.abilities }
     let context: CoreWorkerContext
     let clock: LoopClock
     private(set) var settings: QueueConfiguration
@@ -34,6 +35,8 @@ public final class Queue: CoreWorker {
     var provider: TriggerProvider<Subscriber?>?
     /// Subscriptions of earlier processes, until the trigger type is registered.
     var restored: [StoredBinding] = []
+    /// Subscriptions of workers at other instances, by trigger.
+    var foreign: [String: StoredBinding] = [:]
     /// When the worker behind each trigger was last known to be there.
     var seen: [String: Int] = [:]
     private let meters = QueueMeters()
@@ -46,6 +49,8 @@ public final class Queue: CoreWorker {
     var entering: [QueueKey: Int] = [:]
     /// Who waits for the outcome of which message.
     var waiters = OutcomeWaiters()
+    /// As the store last told.
+    private var lastCounts: [QueueKey: QueueCounts] = [:]
     /// Messages that were published where nobody subscribes.
     var unheard = 0
 
@@ -70,16 +75,17 @@ public final class Queue: CoreWorker {
 
     public func start(on loop: isolated WorkerLoop) async throws {
         let store = try await Self.stores.withLock { $0 }.open(settings.adapter)
-        let state = try await store.start(
-            QueueStoreContext(eventLoop: context.eventLoop, name: context.name, clock: clock, logger: context.logger) {
-                [unowned self] key in runners[key]?.fed()
-            }, on: loop)
-        self.store = store
-        records = state.records
-        for (key, record) in records {
-            guard case .named(let name) = key, let definition = record.definition else { continue }
-            definitions[name] = try? QueueOptions(definition: definition)
+        for (name, options) in settings.queues {
+            guard let missing = store.abilities.missing(for: options) else { continue }
+            throw ConfigurationError("queue_configs.\(name): adapter '\(settings.adapter.name)': \(missing)")
         }
+        let state = try await store.start(
+            QueueStoreContext(
+                eventLoop: context.eventLoop, name: context.name, queues: settings.queues, clock: clock, logger: context.logger,
+                changed: { [unowned self] in changedElsewhere($0) }, fed: { [unowned self] in runners[$0]?.fed() }),
+            on: loop)
+        self.store = store
+        take(state.records)
         for name in settings.queues.keys { makeRunner(.named(name)) }
         for name in definitions.keys { makeRunner(.named(name)) }
         restoreSubscriptions(state.bindings)
@@ -127,6 +133,9 @@ public final class Queue: CoreWorker {
         guard new.values.adapter.name == settings.adapter.name, new.values.adapter.config.json == settings.adapter.config.json else {
             return .refused("another store, or other settings of it, need a restart")
         }
+        for (name, options) in new.values.queues {
+            if let missing = store?.abilities.missing(for: options) { return .refused("queue_configs.\(name): \(missing)") }
+        }
         settings = new.values
         for name in settings.queues.keys { makeRunner(.named(name)) }
         for runner in ordered { refresh(runner.key) }
@@ -163,14 +172,8 @@ public final class Queue: CoreWorker {
             sum.completed += runner.numbers.completed
             sum.dead += runner.numbers.dead
         }
-        var live = 0
-        var dead = 0
-        for key in store?.queues ?? [] {
-            store?.counts(key) {
-                live += $0.live
-                dead += $0[.dead]
-            }
-        }
+        count(store?.queues ?? [])
+        let (live, dead) = (lastCounts.values.reduce(0) { $0 + $1.live }, lastCounts.values.reduce(0) { $0 + $1[.dead] })
         let running = ordered.reduce(0) { $0 + $1.machine.running.count }
         var text = "\(live) waiting, \(running) running, \(dead) dead, \(numbers.completed) done since the start"
         if let store, !store.status.isEmpty { text += ", \(store.status)" }
@@ -186,7 +189,7 @@ public final class Queue: CoreWorker {
     /// Whether messages may be put into it.
     func options(ofNamed name: String) -> QueueOptions? { settings.queues[name] ?? definitions[name] }
 
-    private func options(_ key: QueueKey) -> QueueOptions {
+    func options(_ key: QueueKey) -> QueueOptions {
         switch key {
         case .named(let name): options(ofNamed: name) ?? QueueOptions()
         case .subscription(let subscription): subscribers.newest(subscription)?.options ?? settings.subscriptionDefaults
@@ -234,8 +237,10 @@ public final class Queue: CoreWorker {
     /// A subscription that has ended and left nothing behind is forgotten.
     private func dropIfEmpty(_ key: QueueKey) {
         guard let runner = runners[key], runner.machine.isIdle, entering[key] == nil else { return }
-        store?.counts(key) { [self] counts in
-            guard counts.live == 0, counts[.dead] == 0 else { return }
+        store?.counts([key]) { [self] result in
+            guard case .success(let all) = result, (all[key] ?? QueueCounts()).states.values.allSatisfy({ $0 == 0 }),
+                let runner = runners[key], runner.machine.isIdle, !runner.machine.hasConsumer, entering[key] == nil
+            else { return }
             runners[key] = nil
             records[key] = nil
             store?.drop(key)
@@ -284,22 +289,32 @@ public final class Queue: CoreWorker {
     /// Stores messages; `completion` gets the receipts once they are stored.
     func accept(_ messages: [NewMessage], completion: @escaping (Result<[EnqueueAnswer], QueueStoreError>) -> Void) {
         guard let store else { return completion(.failure(QueueStoreError("iii-queue is starting", isRetryable: true))) }
+        entering(messages)
+        store.enqueue(messages) { [self] result in
+            entered(messages)
+            if case .success = result { accepted(messages) }
+            completion(result)
+        }
+    }
+
+    func entering(_ messages: [NewMessage]) {
         for message in messages {
             makeRunner(message.queue)
             entering[message.queue, default: 0] += 1
         }
-        store.enqueue(messages) { [self] result in
-            for message in messages {
-                entering[message.queue, default: 1] -= 1
-                if entering[message.queue] == 0 { entering[message.queue] = nil }
-            }
-            if case .success = result {
-                for message in messages {
-                    runners[message.queue]?.accepted(1)
-                    meters.enqueued(message.queue)
-                }
-            }
-            completion(result)
+    }
+
+    func entered(_ messages: [NewMessage]) {
+        for message in messages {
+            entering[message.queue, default: 1] -= 1
+            if entering[message.queue, default: 0] <= 0 { entering[message.queue] = nil }
+        }
+    }
+
+    func accepted(_ messages: [NewMessage]) {
+        for message in messages {
+            runners[message.queue]?.accepted(1)
+            meters.enqueued(message.queue)
         }
     }
 
@@ -308,12 +323,44 @@ public final class Queue: CoreWorker {
     // MARK: Watching
 
     private func look() {
-        for runner in ordered {
-            store?.counts(runner.key) { [self] counts in
+        store?.counts(ordered.map(\.key)) { [self] result in
+            guard case .success(let all) = result else { return }
+            lastCounts.merge(all) { $1 }
+            for runner in ordered {
+                let counts = all[runner.key] ?? QueueCounts()
                 meters.gauge(runner.key, counts, running: runner.machine.running.count, now: clock.now)
-                guard let line = stalls.look(at: runner, counts, now: clock.now) else { return }
+                guard let line = stalls.look(at: runner, counts, now: clock.now) else { continue }
                 context.logger.warning(.queueStalled, "a queue stands still", metadata: ["queue": "\(runner.key)", "cause": "\(line)"])
             }
+        }
+    }
+
+    /// For lines that cannot wait for an answer.
+    private func count(_ queues: [QueueKey]) {
+        store?.counts(queues) { [self] result in
+            if case .success(let all) = result { lastCounts = all }
+        }
+    }
+
+    // MARK: Other instances
+
+    /// Another instance has paused, defined or subscribed.
+    private func changedElsewhere(_ state: StoredState) {
+        let former = Set(records.keys)
+        take(state.records)
+        for key in former.union(records.keys) {
+            if case .named = key { makeRunner(key) }
+            refresh(key)
+        }
+        takeForeign(state.bindings)
+    }
+
+    private func take(_ records: [QueueKey: QueueRecord]) {
+        self.records = records
+        definitions = [:]
+        for (key, record) in records {
+            guard case .named(let name) = key, let definition = record.definition else { continue }
+            definitions[name] = try? QueueOptions(definition: definition)
         }
     }
 }

@@ -68,7 +68,6 @@ extension Queue {
     private func selection(_ input: FunctionInput) throws(InvocationError) -> DeadLetterSelection {
         var selection = DeadLetterSelection()
         selection.limit = try input.integer("limit", in: 0...Int64(Int32.max))
-        if input["rate_per_s"] != nil { throw input.invalid("`rate_per_s` is not supported; give the queue a `rate`") }
         guard let filter = input.raw("filter"), input["filter"] != nil else { return selection }
         let members = try FunctionInput(filter, function: input.function)
         try members.allow(only: ["function_id", "error_contains", "before", "after"])
@@ -97,6 +96,7 @@ extension Queue {
     private func redrive(_ call: IncomingCall, _ input: FunctionInput) throws(InvocationError) {
         let name = try queueName(input)
         let selection = try selection(input)
+        let perSecond = try input.integer("rate_per_s", in: 1...1_000_000)
         each(keys(name)[...], 0, limit: selection.limit) { result in
             Self.reply(call, result, code: .redriveFailed, "Failed to redrive DLQ for queue '\(name)': ") {
                 ["queue": .string(name), "redriven": JSONValue($0)]
@@ -104,15 +104,16 @@ extension Queue {
         } _: { [self] key, limit, done in
             var part = selection
             part.limit = limit
-            redrive(key, part, done)
+            redrive(key, part, perSecond: perSecond, done)
         }
     }
 
     private func redrive(
-        _ key: QueueKey, _ selection: DeadLetterSelection, _ done: @escaping (Result<Int, QueueStoreError>) -> Void
+        _ key: QueueKey, _ selection: DeadLetterSelection, perSecond: Int? = nil,
+        _ done: @escaping (Result<Int, QueueStoreError>) -> Void
     ) {
         makeRunner(key)
-        store?.redrive(key, selection, completion: done)
+        store?.redrive(key, selection, perSecond: perSecond, completion: done)
     }
 
     private func discard(_ call: IncomingCall, _ input: FunctionInput) throws(InvocationError) {
@@ -207,12 +208,14 @@ extension Queue {
     }
 
     private func lookWhetherEmpty(_ keys: [QueueKey], _ name: String, _ call: IncomingCall, until deadline: Int) {
-        let left = counts(keys).live
-        guard left > 0, clock.now < deadline else {
-            return call.reply(["queue": .string(name), "drained": .bool(left == 0), "left": JSONValue(left)])
-        }
-        _ = clock.schedule(at: min(deadline, clock.now + Self.drainInterval)) { [weak self] in
-            self?.lookWhetherEmpty(keys, name, call, until: deadline)
+        counts(keys, call, .queueFailed) { [self] counts in
+            let left = Self.sum(keys, counts).live
+            guard left > 0, clock.now < deadline else {
+                return call.reply(["queue": .string(name), "drained": .bool(left == 0), "left": JSONValue(left)])
+            }
+            _ = clock.schedule(at: min(deadline, clock.now + Self.drainInterval)) { [weak self] in
+                self?.lookWhetherEmpty(keys, name, call, until: deadline)
+            }
         }
     }
 

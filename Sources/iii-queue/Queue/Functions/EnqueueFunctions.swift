@@ -68,9 +68,9 @@ extension Queue {
             do throws(InvocationError) {
                 _ = try TriggerTarget(function: request.target.id)
             } catch { throw InvocationError(.enqueueError, error.message) }
-            try admit(.named(request.queue), options, 1)
             message = try Acceptance(queue: request.queue, options: options).message(
                 request, now: clock.now, wallNow: clock.wallNow, id: newID())
+            if let missing = abilities?.missing(for: message) { throw InvocationError(.enqueueError, missing) }
         } catch { return call.fail(error) }
         accept([message]) { outcome in
             switch outcome {
@@ -80,52 +80,50 @@ extension Queue {
         }
     }
 
-    /// Refuses what would make the queue longer than it may be.
-    private func admit(_ key: QueueKey, _ options: QueueOptions, _ count: Int) throws(InvocationError) {
-        guard options.maxDepth > 0 else { return }
-        var live = entering[key] ?? 0
-        store?.counts(key) { live += $0.live }
-        guard live + count <= options.maxDepth else {
-            throw InvocationError(
-                .enqueueError, "Queue '\(key)' is full: \(live) messages (max_depth is \(options.maxDepth)); try again later")
-        }
-    }
-
     static func enqueueError(_ error: QueueStoreError) -> InvocationError {
         InvocationError(.enqueueError, error.message + (error.isRetryable ? "; try again later" : ""))
     }
 
     private func publish(_ call: IncomingCall) throws(InvocationError) {
         let input = try Publication(call.payload, function: "iii::durable::publish")
-        let subscriptions = subscribers.subscriptions(to: input.topic)
-        guard !subscriptions.isEmpty else {
-            unheard += 1
-            return call.reply(nil)
-        }
-        let now = clock.now
-        var messages: [NewMessage] = []
-        for subscription in subscriptions {
-            let options = subscribers.newest(subscription)?.options ?? settings.subscriptionDefaults
-            guard input.data.count <= options.maxPayloadBytes else {
+        guard let store else { throw InvocationError(.publishFailed, "iii-queue is starting; try again later") }
+        for subscription in subscribers.subscriptions(to: input.topic) {
+            let limit = options(.subscription(subscription)).maxPayloadBytes
+            guard input.data.count <= limit else {
                 throw InvocationError(
-                    .publishFailed,
-                    "a payload may have \(options.maxPayloadBytes) bytes (max_payload_bytes), this one has \(input.data.count)")
+                    .publishFailed, "a payload may have \(limit) bytes (max_payload_bytes), this one has \(input.data.count)")
             }
-            var message = QueueMessage(
-                id: newID(), target: TargetFunction(subscription.function, namespace: subscription.namespace), payload: input.data,
-                // One group: strictly one after the other.
-                group: options.isSerial ? "*" : nil, createdAt: now, maxAttempts: options.maxAttempts,
-                backoffMilliseconds: options.backoffMilliseconds)
-            message.traceparent = call.trace.traceparent
-            message.baggage = call.trace.baggage
-            messages.append(NewMessage(.subscription(subscription), message, due: options.delay > 0 ? now + options.delay : nil))
         }
-        accept(messages) { outcome in
-            switch outcome {
-            case .success: call.reply(nil)
+        let publication = TopicMessage(
+            topic: input.topic, payload: input.data, traceparent: call.trace.traceparent, baggage: call.trace.baggage, createdAt: clock.now)
+        var copies: [NewMessage] = []
+        store.publish(publication) { [self] in
+            entered(copies)
+            copies = subscribers.subscriptions(to: input.topic).map { copy(publication, for: $0) }
+            entering(copies)
+            return copies
+        } completion: { [self] result in
+            entered(copies)
+            switch result {
+            case .success(let count):
+                if count == 0 { unheard += 1 }
+                accepted(copies)
+                call.reply(nil)
             case .failure(let error):
                 call.fail(InvocationError(.publishFailed, error.message + (error.isRetryable ? "; try again later" : "")))
             }
         }
+    }
+
+    private func copy(_ publication: TopicMessage, for subscription: QueueKey.Subscription) -> NewMessage {
+        let options = options(.subscription(subscription))
+        var message = QueueMessage(
+            id: newID(), target: TargetFunction(subscription.function, namespace: subscription.namespace), payload: publication.payload,
+            // One group: strictly one after the other.
+            group: options.isSerial ? "*" : nil, createdAt: publication.createdAt, maxAttempts: options.maxAttempts,
+            backoffMilliseconds: options.backoffMilliseconds)
+        message.traceparent = publication.traceparent
+        message.baggage = publication.baggage
+        return NewMessage(.subscription(subscription), message, due: options.delay > 0 ? publication.createdAt + options.delay : nil)
     }
 }

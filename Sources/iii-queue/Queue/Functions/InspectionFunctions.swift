@@ -11,13 +11,15 @@ extension Queue {
             answer(call) { () throws(InvocationError) in try topicStats(call) }
         }
         link.registerFunction("engine::queue::dlq_topics", description: "Queues and topics with their dead messages") { [self] call in
-            var names = Set(namedQueues)
-            for key in store?.queues ?? [] { names.insert(Self.name(key)) }
-            names.formUnion(subscribers.topicNames)
-            let rows = names.sorted().map { name -> JSONValue in
-                ["topic": .string(name), "broker_type": .string(brokerType(name)), "message_count": JSONValue(counts(keys(name))[.dead])]
+            let names = allNames
+            counts(names.flatMap(keys), call, .deadLetterCountsFailed, "Failed to list DLQ topics: ") { [self] counts in
+                call.reply(
+                    .array(
+                        names.map { name in
+                            let dead = Self.sum(keys(name), counts)[.dead]
+                            return ["topic": .string(name), "broker_type": .string(brokerType(name)), "message_count": JSONValue(dead)]
+                        }))
             }
-            call.reply(.array(rows))
         }
         link.registerFunction("engine::queue::dlq_messages", description: "Dead messages, newest failure first") { [self] call in
             answer(call) { () throws(InvocationError) in try deadLetters(call) }
@@ -63,15 +65,30 @@ extension Queue {
         options(ofNamed: name) != nil ? "function_queue" : settings.adapter.name
     }
 
-    func counts(_ keys: [QueueKey]) -> QueueCounts {
-        var sum = QueueCounts()
-        for key in keys {
-            store?.counts(key) { counts in
-                for (state, count) in counts.states { sum[state] += count }
-                if let oldest = counts.oldest { sum.oldest = min(oldest, sum.oldest ?? oldest) }
+    /// Every queue and topic there is anything of, in order.
+    private var allNames: [String] {
+        var names = Set(namedQueues)
+        for key in store?.queues ?? [] { names.insert(Self.name(key)) }
+        names.formUnion(subscribers.topicNames)
+        return names.sorted()
+    }
+
+    /// Fails the call when the store cannot say.
+    func counts(
+        _ keys: [QueueKey], _ call: IncomingCall, _ code: ErrorCode, _ prefix: String = "",
+        _ body: @escaping ([QueueKey: QueueCounts]) -> Void
+    ) {
+        guard let store else { return call.fail(InvocationError(code, prefix + "iii-queue is starting")) }
+        store.counts(keys) { result in
+            switch result {
+            case .success(let counts): body(counts)
+            case .failure(let error): call.fail(InvocationError(code, prefix + error.message))
             }
         }
-        return sum
+    }
+
+    static func sum(_ keys: [QueueKey], _ counts: [QueueKey: QueueCounts]) -> QueueCounts {
+        keys.reduce(QueueCounts()) { $0 + (counts[$1] ?? QueueCounts()) }
     }
 
     private func listTopics() -> JSONValue {
@@ -97,19 +114,21 @@ extension Queue {
         let input = try FunctionInput(call.payload, function: "engine::queue::topic_stats")
         let name = try topicName(input)
         let keys = keys(name)
-        var stats = self.stats(keys)
-        stats["consumer_count"] = JSONValue(options(ofNamed: name)?.concurrency ?? subscribers.triggerCount(of: name))
-        call.reply(.object(stats))
+        counts(keys, call, .topicStatsFailed, "Failed to get topic stats: ") { [self] counts in
+            var stats = self.stats(keys, counts)
+            stats["consumer_count"] = JSONValue(options(ofNamed: name)?.concurrency ?? subscribers.triggerCount(of: name))
+            call.reply(.object(stats))
+        }
     }
 
-    private func stats(_ keys: [QueueKey]) -> [String: JSONValue] {
-        let counts = counts(keys)
+    private func stats(_ keys: [QueueKey], _ all: [QueueKey: QueueCounts]) -> [String: JSONValue] {
+        let counts = Self.sum(keys, all)
         let runners = keys.compactMap { self.runners[$0] }
-        let running = runners.reduce(0) { $0 + $1.machine.running.count }
+        let running = counts.active ?? runners.reduce(0) { $0 + $1.machine.running.count }
         let now = clock.now
-        let causes = runners.compactMap { runner in
-            self.counts([runner.key]).depth > runner.machine.running.count
-                ? StallDetector.cause(runner.machine, self.counts([runner.key]), now: now) : nil
+        let causes = runners.compactMap { runner -> String? in
+            guard let counts = all[runner.key], counts.depth > runner.machine.running.count else { return nil }
+            return StallDetector.cause(runner.machine, counts, now: now)
         }
         return [
             "depth": JSONValue(counts.depth), "dlq_depth": JSONValue(counts[.dead]), "config": keys.first.map(config) ?? .null,
@@ -134,17 +153,19 @@ extension Queue {
 
     private func queueStatus(_ call: IncomingCall) throws(InvocationError) {
         let input = try FunctionInput(call.payload, function: "iii::queue::status")
-        func row(_ name: String) -> JSONValue {
-            var members = stats(keys(name))
+        func row(_ name: String, _ counts: [QueueKey: QueueCounts]) -> JSONValue {
+            var members = stats(keys(name), counts)
             members["queue"] = .string(name)
             members["consumers"] = JSONValue(options(ofNamed: name)?.concurrency ?? subscribers.triggerCount(of: name))
             return .object(members)
         }
-        if let name = try input.optionalText("queue", "topic") { return call.reply(row(name)) }
-        var names = Set(namedQueues)
-        for key in store?.queues ?? [] { names.insert(Self.name(key)) }
-        names.formUnion(subscribers.topicNames)
-        call.reply(["queues": .array(names.sorted().prefix(1000).map(row)), "unheard": JSONValue(unheard)])
+        if let name = try input.optionalText("queue", "topic") {
+            return counts(keys(name), call, .queueFailed) { call.reply(row(name, $0)) }
+        }
+        let names = allNames.prefix(1000)
+        counts(names.flatMap(keys), call, .queueFailed) { [self] counts in
+            call.reply(["queues": .array(names.map { row($0, counts) }), "unheard": JSONValue(unheard)])
+        }
     }
 
     // MARK: Dead letters
@@ -224,7 +245,8 @@ extension Queue {
                     row.set("state", "done")
                     row.set("result", raw: result)
                 case .live(let state, let due):
-                    let isActive = runners[found.queue]?.machine.running.values.contains { $0.message.message.id == id } ?? false
+                    let isActive =
+                        found.isActive ?? runners[found.queue]?.machine.running.values.contains { $0.message.message.id == id } ?? false
                     row.set("state", .string(isActive ? "active" : state == .ready || state == .behind ? "waiting" : "\(state)"))
                     if state == .delayed { row.set("due_at", JSONValue(due)) }
                 }

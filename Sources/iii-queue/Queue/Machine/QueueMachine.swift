@@ -113,9 +113,9 @@ struct QueueMachine {
 
     var isIdle: Bool { running.isEmpty && settling.isEmpty && !isClaiming }
     private var isTargetMissing: Bool { soleTarget.map(missing.contains) ?? false }
-    private var mayStart: Bool {
-        !isPaused && hasConsumer && !isClosing && !isEngineAway && !isTargetMissing && settling.count < Self.maximumSettling
-    }
+    /// Messages are asked for, or will be as soon as there is room.
+    var isConsuming: Bool { !isPaused && hasConsumer && !isClosing && !isEngineAway && !isTargetMissing && options.concurrency > 0 }
+    private var mayStart: Bool { isConsuming && settling.count < Self.maximumSettling }
 
     mutating func change(_ new: QueueOptions) {
         options = new

@@ -64,7 +64,8 @@ public struct MessageProgress: Sendable, Equatable {
 
     public init() {}
 
-    mutating func add(_ failure: DeliveryFailure) {
+    /// The oldest makes room for it.
+    public mutating func add(_ failure: DeliveryFailure) {
         if failures.count >= Self.maximumFailures { failures.removeFirst() }
         failures.append(failure)
     }

@@ -34,6 +34,8 @@ final class QueueRunner {
     private var isPerforming = false
     private var cancelWake: (() -> Void)?
     private var onIdle: [() -> Void] = []
+    /// What the store was last told.
+    private var told: (options: QueueOptions, isConsuming: Bool)?
 
     /// Pause before an outcome that the store has refused is offered again, in milliseconds.
     static let settlePause = 500
@@ -45,6 +47,7 @@ final class QueueRunner {
         if case .subscription(let subscription) = key { target = TargetFunction(subscription.function, namespace: subscription.namespace) }
         machine = QueueMachine(options: options, soleTarget: target, hasConsumer: hasConsumer)
         progressedAt = surroundings.clock.now
+        tell()
     }
 
     private var now: Int { surroundings.clock.now }
@@ -58,6 +61,7 @@ final class QueueRunner {
     /// Changes the machine, then starts whatever may start.
     func update(_ change: (inout QueueMachine) -> Void) {
         change(&machine)
+        if told?.options != machine.options || told?.isConsuming != machine.isConsuming { tell() }
         perform(machine.proceed(now: now))
     }
 
@@ -82,6 +86,11 @@ final class QueueRunner {
         if machine.isIdle { work() } else { onIdle.append(work) }
     }
 
+    private func tell() {
+        told = (machine.options, machine.isConsuming)
+        surroundings.store.serve(key, machine.options, isConsuming: machine.isConsuming)
+    }
+
     // MARK: Effects
 
     private func perform(_ effects: [QueueMachine.Effect]) {
@@ -90,6 +99,7 @@ final class QueueRunner {
         isPerforming = true
         while let effect = due.popFirst() { perform(effect) }
         isPerforming = false
+        if told?.isConsuming != machine.isConsuming { tell() }
         guard machine.isIdle, !onIdle.isEmpty else { return }
         let waiting = onIdle
         onIdle = []

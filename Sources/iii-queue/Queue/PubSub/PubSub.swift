@@ -50,9 +50,13 @@ public final class PubSub: CoreWorker {
 
     public func start(on loop: isolated WorkerLoop) async throws {
         let bus = try await Self.buses.withLock { $0 }.open(configuration.bus)
-        try bus.start(on: context.eventLoop) { [unowned self] in deliver($0, $1) }
+        try await bus.start(
+            PubSubContext(eventLoop: context.eventLoop, name: context.name, logger: context.logger) { [unowned self] in deliver($0, $1) },
+            on: loop)
         self.bus = bus
     }
+
+    public func end(on loop: isolated WorkerLoop) async { await bus?.close(on: loop) }
 
     public func registerTriggerTypes(on link: WorkerLink) {
         provider = TriggerProvider(

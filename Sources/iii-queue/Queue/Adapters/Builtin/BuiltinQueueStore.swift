@@ -18,6 +18,8 @@ final class BuiltinQueueStore: QueueStore {
         /// Functions with held messages.
         var held: Set<TargetFunction> = []
         var isWaking = false
+        /// Messages on their way into the store.
+        var entering = 0
         /// Purges under way: nothing is given out that one of them may be about to take.
         var purges = 0
     }
@@ -103,6 +105,8 @@ final class BuiltinQueueStore: QueueStore {
         await backend?.close(on: loop)
     }
 
+    /// One process at a time: the file is locked.
+    var abilities: Set<QueueAbility> { Set.all.subtracting([.sharing]) }
     var status: String { backend?.status ?? "" }
     var queues: [QueueKey] { books.values.map(\.key) }
 
@@ -132,6 +136,7 @@ final class BuiltinQueueStore: QueueStore {
     // MARK: In
 
     func enqueue(_ messages: [NewMessage], completion: @escaping (Result<[EnqueueAnswer], QueueStoreError>) -> Void) {
+        if let refusal = admit(messages) { return completion(.failure(refusal)) }
         let now = now
         let insertions = messages.map { new in
             defer { nextSequence += 1 }
@@ -142,7 +147,9 @@ final class BuiltinQueueStore: QueueStore {
                 rank: lastTime - new.message.priority * Self.agePerPriority, due: new.due ?? 0, message: new.message,
                 keyUntil: now + new.deduplicationWindow)
         }
+        for insertion in insertions { books[insertion.queue]?.entering += 1 }
         submit(.insert(insertions, now: now)) { [self] result in
+            for insertion in insertions { books[insertion.queue]?.entering -= 1 }
             switch result {
             case .failure(let error): completion(.failure(error))
             case .success(.inserted(let answers)):
@@ -164,6 +171,20 @@ final class BuiltinQueueStore: QueueStore {
             case .success: completion(.failure(Self.confused))
             }
         }
+    }
+
+    /// Why they would make a queue longer than it may be; nil when there is room.
+    private func admit(_ messages: [NewMessage]) -> QueueStoreError? {
+        var new: [QueueKey: Int] = [:]
+        for message in messages where message.maxDepth > 0 {
+            new[message.queue, default: 0] += 1
+            let book = numbers[message.queue].flatMap { books[$0] }
+            let live = (book?.counts.live ?? 0) + (book?.entering ?? 0)
+            guard live + new[message.queue, default: 0] <= message.maxDepth else {
+                return .full(message.queue, live: live, maxDepth: message.maxDepth)
+            }
+        }
+        return nil
     }
 
     /// Of acceptance, never going back.
@@ -391,7 +412,7 @@ final class BuiltinQueueStore: QueueStore {
     }
 
     func drop(_ queue: QueueKey) {
-        guard let number = numbers[queue], let book = books[number], book.window.taken.isEmpty, book.window.count == 0,
+        guard let number = numbers[queue], let book = books[number], book.window.taken.isEmpty, book.window.count == 0, book.entering == 0,
             book.counts.states.values.allSatisfy({ $0 == 0 })
         else { return }
         books[number] = nil
@@ -401,11 +422,15 @@ final class BuiltinQueueStore: QueueStore {
 
     // MARK: Looking and mending
 
-    func counts(_ queue: QueueKey, completion: @escaping (QueueCounts) -> Void) {
-        guard let number = numbers[queue], let book = books[number] else { return completion(QueueCounts()) }
-        var counts = book.counts
-        counts.oldest = book.window.first?.message.createdAt
-        completion(counts)
+    func counts(_ queues: [QueueKey], completion: @escaping (Result<[QueueKey: QueueCounts], QueueStoreError>) -> Void) {
+        var all: [QueueKey: QueueCounts] = [:]
+        for queue in queues {
+            guard let number = numbers[queue], let book = books[number] else { continue }
+            var counts = book.counts
+            counts.oldest = book.window.first?.message.createdAt
+            all[queue] = counts
+        }
+        completion(.success(all))
     }
 
     func deadLetters(
@@ -427,24 +452,31 @@ final class BuiltinQueueStore: QueueStore {
     }
 
     /// In chunks, so that millions of dead messages hold up nobody; those that die meanwhile are not met again.
-    func redrive(_ queue: QueueKey, _ selection: DeadLetterSelection, completion: @escaping (Result<Int, QueueStoreError>) -> Void) {
+    func redrive(
+        _ queue: QueueKey, _ selection: DeadLetterSelection, perSecond: Int?, completion: @escaping (Result<Int, QueueStoreError>) -> Void
+    ) {
         guard let number = numbers[queue] else { return completion(.success(0)) }
-        let cutoff = now
+        let began = now
+        var chosen = 0
         inChunks(selection.limit, 0, completion) { [self] limit in
             defer { nextSequence += limit }
             lastTime = max(lastTime, now)
             return .redrive(
-                queue: number, selection, cutoff: cutoff, limit: limit, sequence: nextSequence, rank: lastTime)
+                queue: number, selection, cutoff: began, limit: limit,
+                .init(sequence: nextSequence, rank: lastTime, now: began, chosen: chosen, perSecond: perSecond))
         } done: { [self] outcome in
-            guard case .moved(let ready, let behind) = outcome else { return nil }
-            count(number, .dead, by: -(ready + behind))
-            count(number, .ready, by: ready)
-            count(number, .behind, by: behind)
-            if ready > 0 {
+            guard case .moved(let counts, let nextDue) = outcome else { return nil }
+            for (state, moved) in counts {
+                count(number, .dead, by: -moved)
+                count(number, state, by: moved)
+                chosen += moved
+            }
+            schedule(nextDue)
+            if counts[.ready] != nil {
                 books[number]?.window.invalidate()
                 fed(number)
             }
-            return ready + behind
+            return counts.values.reduce(0, +)
         }
     }
 

@@ -95,8 +95,8 @@ enum MessageSQL {
                 $0.int(limit)
             }
             return .changed(transaction.changes)
-        case .redrive(let queue, let selection, let cutoff, let limit, let sequence, let rank):
-            return try redrive(queue, selection, cutoff, limit, sequence, rank, transaction)
+        case .redrive(let queue, let selection, let cutoff, let limit, let redrive):
+            return try self.redrive(queue, selection, cutoff, limit, redrive, transaction)
         case .discard(let queue, let selection, let cutoff, let limit):
             let chosen = try chosen(queue, selection, cutoff, limit, transaction)
             for row in chosen { try remove(row, transaction) }
@@ -128,7 +128,7 @@ enum MessageSQL {
         static let dropQueue = SQL("DELETE FROM queues WHERE id = ? AND NOT EXISTS (SELECT 1 FROM messages WHERE queue = ?)")
         static let redrive = SQL(
             """
-            UPDATE messages SET seq = ?, rank = ?, state = ?, due_at = 0, attempts = 0, crashes = 0, failures = NULL,
+            UPDATE messages SET seq = ?, rank = ?, state = ?, due_at = ?, attempts = 0, crashes = 0, failures = NULL,
             failed_at = 0 WHERE seq = ?
             """)
         static let deleteMessage = SQL("DELETE FROM messages WHERE seq = ?")
@@ -400,21 +400,25 @@ enum MessageSQL {
     }
 
     private static func redrive(
-        _ queue: Int, _ selection: DeadLetterSelection, _ cutoff: Int, _ limit: Int, _ sequence: Int, _ rank: Int,
+        _ queue: Int, _ selection: DeadLetterSelection, _ cutoff: Int, _ limit: Int, _ redrive: StoreOperation.Redrive,
         _ transaction: borrowing Transaction
     ) throws -> StoreOutcome {
-        var counts = (ready: 0, behind: 0)
+        var counts: [MessageState: Int] = [:]
+        var nextDue: Int?
         for (index, stored) in try chosen(queue, selection, cutoff, limit, transaction).enumerated() {
-            let state = try stateOfNew(queue, stored.message.group, due: 0, 0, transaction)
+            let due = redrive.due(index)
+            let state = try stateOfNew(queue, stored.message.group, due: due, redrive.now, transaction)
             try transaction.run(Statement.redrive) {
-                $0.int(sequence + index)
-                $0.int(rank)
+                $0.int(redrive.sequence + index)
+                $0.int(redrive.rank)
                 $0.int(state.rawValue)
+                $0.int(due)
                 $0.int(stored.sequence)
             }
-            if state == .behind { counts.behind += 1 } else { counts.ready += 1 }
+            counts[state, default: 0] += 1
+            if state == .delayed { nextDue = nextDue ?? due }
         }
-        return .moved(ready: counts.ready, behind: counts.behind)
+        return .moved(counts, nextDue: nextDue)
     }
 
     private static func deadLetters(

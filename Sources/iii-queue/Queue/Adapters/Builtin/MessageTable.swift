@@ -125,8 +125,8 @@ struct MessageTable {
                 .map(\.stored.sequence).sorted().prefix(limit)
             for sequence in woken { _ = change(sequence) { $0.state = .ready } }
             return .changed(woken.count)
-        case .redrive(let queue, let selection, let cutoff, let limit, let sequence, let rank):
-            return redrive(queue, selection, cutoff, limit, sequence, rank)
+        case .redrive(let queue, let selection, let cutoff, let limit, let redrive):
+            return self.redrive(queue, selection, cutoff, limit, redrive)
         case .discard(let queue, let selection, let cutoff, let limit):
             let chosen = chosen(queue, selection, cutoff, limit)
             for row in chosen { free(take(row.stored.sequence)) }
@@ -201,19 +201,20 @@ struct MessageTable {
     }
 
     private mutating func redrive(
-        _ queue: Int, _ selection: DeadLetterSelection, _ cutoff: Int, _ limit: Int, _ sequence: Int, _ rank: Int
+        _ queue: Int, _ selection: DeadLetterSelection, _ cutoff: Int, _ limit: Int, _ redrive: StoreOperation.Redrive
     ) -> StoreOutcome {
-        var next = sequence
-        var counts = (ready: 0, behind: 0)
-        for row in chosen(queue, selection, cutoff, limit) {
+        var counts: [MessageState: Int] = [:]
+        var nextDue: Int?
+        for (index, row) in chosen(queue, selection, cutoff, limit).enumerated() {
             _ = take(row.stored.sequence)
-            let state = stateOfNew(queue, row.stored.message.group, due: 0, now: 0)
-            let stored = StoredMessage(sequence: next, rank: rank, message: row.stored.message)
-            put(Row(stored: stored, queue: queue, state: state, due: 0))
-            if state == .behind { counts.behind += 1 } else { counts.ready += 1 }
-            next += 1
+            let due = redrive.due(index)
+            let state = stateOfNew(queue, row.stored.message.group, due: due, now: redrive.now)
+            let stored = StoredMessage(sequence: redrive.sequence + index, rank: redrive.rank, message: row.stored.message)
+            put(Row(stored: stored, queue: queue, state: state, due: due))
+            counts[state, default: 0] += 1
+            if state == .delayed { nextDue = nextDue ?? due }
         }
-        return .moved(ready: counts.ready, behind: counts.behind)
+        return .moved(counts, nextDue: nextDue)
     }
 
     /// What is taken out for good gives its idempotency key back.

@@ -16,6 +16,24 @@ enum StoreOperation: Sendable {
         let keyUntil: Int
     }
 
+    /// How dead messages come back.
+    struct Redrive: Sendable {
+        /// Of the first of them.
+        let sequence: Int
+        let rank: Int
+        let now: Int
+        /// How many were chosen before, and how many of all are ready each second; nil for all at once.
+        let chosen: Int
+        let perSecond: Int?
+
+        /// Of the `index`-th of this step; 0 for at once.
+        func due(_ index: Int) -> Int {
+            guard let perSecond else { return 0 }
+            let wait = (chosen + index) * 1000 / Swift.max(1, perSecond)
+            return wait == 0 ? 0 : now + wait
+        }
+    }
+
     /// One message of a queue.
     struct Place: Sendable {
         let queue: Int
@@ -35,7 +53,7 @@ enum StoreOperation: Sendable {
     case promote(now: Int, limit: Int)
     case wake(queue: Int, TargetFunction, limit: Int)
     /// Dead messages that failed until `cutoff`; they are numbered from `sequence` on.
-    case redrive(queue: Int, DeadLetterSelection, cutoff: Int, limit: Int, sequence: Int, rank: Int)
+    case redrive(queue: Int, DeadLetterSelection, cutoff: Int, limit: Int, Redrive)
     case discard(queue: Int, DeadLetterSelection, cutoff: Int, limit: Int)
     case purge(queue: Int, MessageState, excluding: Set<Int>, limit: Int, now: Int)
     case cancel(id: String, excluding: Set<Int>, now: Int)
@@ -69,7 +87,7 @@ enum StoreOutcome: Sendable {
     /// How many of each queue, and when the next one is due.
     case promoted([Int: Int], nextDue: Int?)
     /// How many, and where they are now.
-    case moved(ready: Int, behind: Int)
+    case moved([MessageState: Int], nextDue: Int?)
     /// How many left each state, and how many moved up out of `behind`.
     case purged(Int, next: [(StoredMessage, MessageState)])
     case cancelled(queue: Int, MessageState, next: (StoredMessage, MessageState)?)
