@@ -12,13 +12,10 @@ import uuid
 
 import pytest
 from processes import entries_of, save
+from streams import Client, at, entry, set_
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 from wire import DEADLINE, ROOT, Fleet, fleet, free_port, wait_for
-
-
-def entry(port: int, **config) -> dict:
-    return {"name": "iii-stream", "config": {"host": "127.0.0.1", "port": port, **config}}
 
 
 @pytest.fixture(scope="module")
@@ -41,42 +38,6 @@ def stream():
     return f"st-{uuid.uuid4()}"
 
 
-class Client:
-    """A client of the stream port."""
-
-    def __init__(self, port: int, path: str = "/", **options):
-        options.setdefault("compression", None)
-        options.setdefault("max_size", None)
-        self.ws = connect(f"ws://127.0.0.1:{port}{path}", **options)
-
-    def send(self, message):
-        self.ws.send(message if isinstance(message, (str, bytes)) else json.dumps(message))
-
-    def join(self, stream: str, group: str, item: str | None = None, subscription: str = "s1"):
-        self.send({"type": "join", "data": {"subscriptionId": subscription, "streamName": stream, "groupId": group, **({"id": item} if item is not None else {})}})
-
-    def leave(self, stream: str, group: str, subscription: str = "s1"):
-        self.send({"type": "leave", "data": {"subscriptionId": subscription, "streamName": stream, "groupId": group}})
-
-    def recv(self, timeout: float = DEADLINE) -> dict:
-        return json.loads(self.ws.recv(timeout=timeout))
-
-    def events(self, count: int) -> list[tuple]:
-        found = []
-        for _ in range(count):
-            frame = self.recv()
-            found.append((frame["event"]["type"], frame["id"], frame["event"].get("data", frame["event"].get("event"))))
-        return found
-
-    def quiet(self):
-        """Nothing was sent to us up to now."""
-        self.send({"type": "ping"})
-        assert self.recv() == {"type": "pong"}
-
-    def close(self):
-        self.ws.close()
-
-
 @pytest.fixture
 def client(core):
     opened = []
@@ -88,14 +49,6 @@ def client(core):
     yield open_client
     for it in opened:
         it.close()
-
-
-def at(stream: str, item: str | None = None, group: str = "g") -> dict:
-    return {"stream_name": stream, "group_id": group, **({"item_id": item} if item is not None else {})}
-
-
-def set_(wire, stream, item, data, group="g"):
-    return wire.call("stream::set", {**at(stream, item, group), "data": data})
 
 
 # Functions

@@ -74,7 +74,7 @@ import Testing
         for number in 1...30 { queue.append(Self.frame(.create(Self.value(number)), ItemName("k\(number)"), number), .init(frames: 20)) }
         #expect(queue.stale == [Self.group])
         #expect(Self.drain(&queue).map(Self.shown) == ["k update 1"])
-        let (stale, _) = queue.takeStale()
+        let (stale, _, _) = queue.takeStale()
         #expect(stale == [Self.group] && queue.stale.isEmpty)
         // From then on it is told again.
         queue.append(Self.frame(.update(Self.value(2)), "k", 50), .init(frames: 20))
@@ -114,7 +114,7 @@ import Testing
             }
             guard chance.next(20) == 0 else { continue }
             for frame in Self.drain(&queue) { Self.apply(frame, &client) }
-            let (stale, _) = queue.takeStale()
+            let (stale, _, _) = queue.takeStale()
             if !stale.isEmpty { client = stored }
         }
         for frame in Self.drain(&queue) { Self.apply(frame, &client) }

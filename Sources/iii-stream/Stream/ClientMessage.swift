@@ -8,10 +8,13 @@ enum ClientMessage {
         let group: ItemGroup
         /// nil: the whole group.
         let id: ItemName?
+        var options = JoinOptions()
     }
 
     case join(Target)
-    case leave(subscription: String)
+    case leave(Target)
+    /// Says something else about the user than the join did.
+    case presence(subscription: String, value: [UInt8])
     case ping
     /// Nothing but white space.
     case blank
@@ -32,11 +35,17 @@ enum ClientMessage {
             self = .ping
             return
         }
-        guard type == "join" || type == "leave" else { throw InputProblem("unknown type `\(type.prefix(40))`, expected join or leave") }
+        guard ["join", "leave", "presence"].contains(type) else {
+            throw InputProblem("unknown type `\(type.prefix(40))`, expected join or leave")
+        }
         guard let data = try input.raw("data") else { throw .missing("data") }
         let members = try InputObject(data, as: "a map")
         let subscription = try members.string("subscriptionId")
-        let target = Target(
+        if type == "presence" {
+            self = .presence(subscription: subscription, value: try JoinOptions.presence(try members.value("presence")))
+            return
+        }
+        var target = Target(
             subscription: subscription,
             group: ItemGroup(stream: ItemName(try members.string("streamName")), name: ItemName(try members.string("groupId"))),
             id: try members.optionalString("id").map { ItemName($0) })
@@ -44,6 +53,7 @@ enum ClientMessage {
         where name.count > Self.maximumNameBytes {
             throw InputProblem("a name has \(name.count) bytes, at most \(Self.maximumNameBytes) are allowed")
         }
-        self = type == "join" ? .join(target) : .leave(subscription: subscription)
+        target.options = try JoinOptions(members)
+        self = type == "join" ? .join(target) : .leave(target)
     }
 }

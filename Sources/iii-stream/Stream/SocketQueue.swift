@@ -23,14 +23,22 @@ struct SocketQueue {
     private(set) var stale: Set<ItemGroup> = []
     /// Custom events that were left out, by group, not told yet.
     private(set) var lagged: [ItemGroup: Int] = [:]
+    /// Groups whose presence frames were left out.
+    private(set) var unsure: Set<ItemGroup> = []
     private(set) var coalesced = 0
     private(set) var dropped = 0
+
+    /// Of all sockets; nil where nobody counts.
+    private let ledger: QueueLedger?
+
+    init(ledger: QueueLedger? = nil) { self.ledger = ledger }
 
     var isEmpty: Bool { waiting.isEmpty }
 
     mutating func append(_ frame: StreamFrame, _ limits: Limits) {
         // What would be told anew anyway.
         if frame.event.isChange, stale.contains(frame.group) { return }
+        if frame.event.isPresence, unsure.contains(frame.group) { return }
         add(frame)
         guard count > limits.frames || bytes > limits.bytes, !Self.isSnapshot(frame) else { return }
         coalesce()
@@ -48,6 +56,7 @@ struct SocketQueue {
     }
 
     private mutating func account(_ frame: StreamFrame, _ sign: Int) {
+        if let ledger { if sign > 0 { ledger.hold(frame) } else { ledger.release(frame) } }
         if Self.isSnapshot(frame) {
             snapshotBytes += sign * frame.bytes.count
         } else {
@@ -101,9 +110,9 @@ struct SocketQueue {
     }
 
     private mutating func replace(with frames: [StreamFrame]) {
-        waiting = CircularBuffer(frames)
-        (count, bytes, snapshotBytes) = (0, 0, 0)
         for frame in frames { account(frame, 1) }
+        for frame in waiting { account(frame, -1) }
+        waiting = CircularBuffer(frames)
     }
 
     /// Leaves out the changes of the group that has most of them, or else the oldest custom events; false when there is nothing left.
@@ -124,25 +133,36 @@ struct SocketQueue {
             guard toGo > 0, !Self.isSnapshot(frame) else { return true }
             toGo -= 1
             if case .custom = frame.event { lagged[frame.group, default: 0] += 1 }
+            if frame.event.isPresence { unsure.insert(frame.group) }
             return false
         }
-        dropped += waiting.count - rest.count
-        replace(with: Array(rest))
+        // A later difference means nothing without those that are gone.
+        let sound = rest.filter { !($0.event.isPresence && unsure.contains($0.group)) }
+        dropped += waiting.count - sound.count
+        replace(with: Array(sound))
         return true
     }
 
     /// The socket has taken everything: what has to be told anew, and how many custom events each group has missed.
-    mutating func takeStale() -> (groups: Set<ItemGroup>, lagged: [ItemGroup: Int]) {
+    mutating func takeStale() -> (groups: Set<ItemGroup>, lagged: [ItemGroup: Int], unsure: Set<ItemGroup>) {
         defer {
             stale = []
             lagged = [:]
+            unsure = []
         }
-        return (stale, lagged)
+        return (stale, lagged, unsure)
     }
+
+    /// Something has to be told anew.
+    var hasLeftOut: Bool { !stale.isEmpty || !lagged.isEmpty || !unsure.isEmpty }
+
+    /// The socket is no more.
+    mutating func removeAll() { replace(with: []) }
 
     /// Nobody listens to the group on this socket any more.
     mutating func forget(_ group: ItemGroup) {
         stale.remove(group)
+        unsure.remove(group)
         lagged[group] = nil
     }
 }

@@ -21,7 +21,12 @@ package struct StreamConfiguration: Sendable {
     package var maximumSubscriptions: Int
     package var maximumQueuedFrames: Int
     package var maximumQueuedBytes: Int
+    package var maximumTotalQueuedBytes: Int
     package var maximumMessageBytes: Int
+    package var resumeWindow: Duration
+    package var maximumResumeBytes: Int
+    /// The member of what the auth function returns that names the user.
+    package var presenceKey: String
     package var valueLimit: ValueLimit
     package var tls: TLSServerContext?
     package var warnings: [String]
@@ -54,6 +59,10 @@ package struct StreamConfiguration: Sendable {
         maximumSubscriptions = values[Key.maximumSubscriptions]
         maximumQueuedFrames = values[Key.maximumQueuedFrames]
         maximumQueuedBytes = values[Key.maximumQueuedBytes]
+        maximumTotalQueuedBytes = values[Key.maximumTotalQueuedBytes]
+        resumeWindow = values[Key.resumeWindow]
+        maximumResumeBytes = values[Key.maximumResumeBytes]
+        presenceKey = values[Key.presenceKey]
         maximumMessageBytes = values[Key.maximumMessageBytes]
         valueLimit = ValueLimit(
             maximumBytes: values[Key.maximumValueBytes], code: .limitExceeded, key: Key.maximumValueBytes.declaration.key)
@@ -66,6 +75,10 @@ package struct StreamConfiguration: Sendable {
         settings.origins = OriginPolicy(allowedOrigins: allowedOrigins)
         settings.limits.maximumConnections = maximumConnections
         return settings
+    }
+
+    var historyLimits: EventHistory.Limits {
+        EventHistory.Limits(window: Int(resumeWindow / .milliseconds(1)), bytes: maximumResumeBytes)
     }
 
     var socketLimits: SocketQueue.Limits { SocketQueue.Limits(frames: maximumQueuedFrames, bytes: maximumQueuedBytes) }

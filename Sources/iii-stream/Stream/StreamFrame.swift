@@ -13,6 +13,14 @@ enum StreamEvent: Sendable {
     case error(code: String, message: String)
     /// So many custom events did not reach this socket.
     case lagged(Int)
+    /// What was missed since a known place follows.
+    case resumed
+    /// Answers of a join and a leave that asked for one.
+    case joined
+    case left
+    /// Who is in the group, and what has changed since.
+    case presenceState([UInt8])
+    case presenceDiff([UInt8])
 
     /// About one item as it is stored.
     var isChange: Bool {
@@ -25,6 +33,23 @@ enum StreamEvent: Sendable {
     var isDelete: Bool {
         if case .delete = self { return true }
         return false
+    }
+
+    var isPresence: Bool {
+        switch self {
+        case .presenceState, .presenceDiff: true
+        default: false
+        }
+    }
+
+    /// Bytes of what it carries.
+    var payloadBytes: Int {
+        switch self {
+        case .sync(let data), .create(let data), .update(let data), .delete(let data), .presenceState(let data), .presenceDiff(let data):
+            data.count
+        case .custom(let type, let data): type.utf8.count + data.count
+        case .unauthorized, .error, .lagged, .resumed, .joined, .left: 0
+        }
     }
 
     /// The `event` of a frame or payload.
@@ -47,6 +72,11 @@ enum StreamEvent: Sendable {
         case .lagged(let count):
             text.set("type", "lagged")
             text.set("dropped", JSONValue(count))
+        case .resumed: text.set("type", "resumed")
+        case .joined: text.set("type", "joined")
+        case .left: text.set("type", "left")
+        case .presenceState(let data): Self.write("presence_state", data, &text)
+        case .presenceDiff(let data): Self.write("presence_diff", data, &text)
         }
         return text.finish()
     }
@@ -77,6 +107,8 @@ final class StreamFrame {
     private let epoch: String
     private let subscription: String?
     private(set) lazy var bytes = text
+    /// Queues in which it waits (`QueueLedger`).
+    var holders = 0
 
     init(
         _ event: StreamEvent, in group: ItemGroup, id: ItemName?, at position: StreamPosition, revision: Int? = nil, epoch: String,
@@ -91,6 +123,9 @@ final class StreamFrame {
         self.subscription = subscription
     }
 
+    /// What it costs to keep it, about: as it came and as it is sent.
+    var cost: Int { 2 * event.payloadBytes + group.stream.count + group.name.count + (id?.count ?? 0) + 256 }
+
     /// The same place and time with another event.
     func with(_ event: StreamEvent) -> StreamFrame {
         StreamFrame(event, in: group, id: id, at: position, revision: revision, epoch: epoch, subscription: subscription)
@@ -99,10 +134,10 @@ final class StreamFrame {
     private var text: [UInt8] {
         var text = Self.envelope(event, group, id, position.timestamp)
         switch event {
-        case .unauthorized: break
-        case .error:
+        case .presenceState, .presenceDiff: break
+        case .unauthorized, .error, .joined, .left:
             if let subscription { text.set("subscriptionId", .string(subscription)) }
-        case .sync, .create, .update, .delete, .custom, .lagged:
+        case .sync, .create, .update, .delete, .custom, .lagged, .resumed:
             text.set("seq", JSONValue(position.sequence))
             text.set("epoch", .string(epoch))
         }

@@ -39,6 +39,7 @@ struct StreamFunctions {
         functions.register("stream::list_groups", "The groups of a stream that have items", serve: listGroups)
         functions.register("stream::list_all", "All streams with their groups", hasInput: false, serve: listAll)
         functions.register("stream::send", "Tells everybody who listens something that is not stored", serve: send)
+        functions.register("stream::presence", "Who is in a group", serve: presence)
         functions.register("stream::disconnect", "Ends subscriptions", serve: disconnect)
     }
 
@@ -210,6 +211,21 @@ struct StreamFunctions {
         try worker.settings.valueLimit.check(data)
         call.reply(JSONValue.null)
         worker.tell(.custom(type: type, data: data), in: group, id: id, call.trace)
+    }
+
+    private func presence(_ input: InputObject, _ call: IncomingCall) throws {
+        let members = worker.port.hub.presence(in: try group(input)).members.sorted { ($0.value.since, $0.key) < ($1.value.since, $1.key) }
+        let rows = members.map { key, member in
+            var row = JSONObjectText()
+            row.set("key", .string(key.text))
+            row.set("value", raw: member.value)
+            row.set("since", JSONValue(member.since))
+            row.set("connections", JSONValue(member.connections.count))
+            return row.finish()
+        }
+        var result = JSONObjectText()
+        result.set("present", rows: rows)
+        call.reply(raw: result.finish())
     }
 
     private func disconnect(_ input: InputObject, _ call: IncomingCall) throws {

@@ -16,6 +16,12 @@ final class StreamHub {
 
     private final class Group {
         var position: StreamPosition
+        let history: GroupHistory
+        var presence = GroupPresence()
+        /// Subscriptions that are told of presence.
+        var watchers: [ObjectIdentifier: Subscription] = [:]
+        /// Since when nobody has listened; nil while somebody does.
+        var idleSince: Int?
         var revision = 0
         var subscriptions: [ObjectIdentifier: Subscription] = [:]
         /// The snapshot of the whole group, as long as nothing has happened since.
@@ -23,7 +29,10 @@ final class StreamHub {
         var isReading = false
         var waiting: [Subscription] = []
 
-        init(position: StreamPosition) { self.position = position }
+        init(position: StreamPosition) {
+            self.position = position
+            history = GroupHistory(forgotten: position.sequence)
+        }
 
         func next(_ now: Int) -> StreamPosition {
             position = StreamPosition(sequence: position.sequence + 1, timestamp: max(now, position.timestamp + 1))
@@ -45,6 +54,11 @@ final class StreamHub {
     private var groups: [ItemGroup: Group] = [:]
     /// Above every number and time of groups that nobody listens to any more.
     private var floor = StreamPosition(sequence: 0, timestamp: 0)
+    /// Groups that nobody listens to, in the order in which that began; what has happened there can still be told.
+    private var idle = CircularBuffer<(group: ItemGroup, since: Int)>()
+    private(set) var history = EventHistory()
+    private(set) var resumes = 0
+    private static let maximumIdle = 10_000
     private var snapshotBytes = 0
     private static let maximumSnapshotBytes = 64 << 20
     private(set) var subscriptionCount = 0
@@ -70,6 +84,7 @@ final class StreamHub {
         forgetSnapshot(of: state)
         if let revision { state.revision = max(state.revision, revision) }
         let frame = StreamFrame(event, in: group, id: id, at: position, revision: revision, epoch: epoch)
+        history.append(frame, to: state.history)
         var told: Set<ObjectIdentifier> = []
         for subscription in state.subscriptions.values where subscription.matches(id) {
             if subscription.isHolding {
@@ -94,25 +109,129 @@ final class StreamHub {
 
     /// In force from now on; its snapshot follows.
     func add(_ subscription: Subscription) {
-        let state = groups[subscription.group] ?? Group(position: floor)
-        groups[subscription.group] = state
+        let state = groups[subscription.group] ?? begin(subscription.group)
         state.subscriptions[ObjectIdentifier(subscription)] = subscription
+        state.idleSince = nil
         subscriptionCount += 1
-        synchronise(subscription)
+        if !resume(subscription, state) { synchronise(subscription) }
     }
 
-    func remove(_ subscription: Subscription) {
+    private func begin(_ group: ItemGroup) -> Group {
+        // Above every number that was told of this group before it was given up.
+        let state = Group(position: StreamPosition(sequence: floor.sequence + 1, timestamp: floor.timestamp))
+        groups[group] = state
+        return state
+    }
+
+    /// Goes on where the client was, if all that it has missed is known and is less than a slow client would be kept; answers whether it did.
+    private func resume(_ subscription: Subscription, _ state: Group) -> Bool {
+        guard case .from(epoch, let sequence) = subscription.options.resume,
+            let missed = state.history.missed(behind: sequence, of: state.position.sequence)
+        else { return false }
+        let wanted = missed.filter { subscription.matches($0.id) }
+        guard subscription.socket.hasRoom(for: wanted) else { return false }
+        resumes += 1
+        subscription.resumed()
+        let timestamp = wanted.first.map { $0.position.timestamp - 1 } ?? state.mark(now()).timestamp
+        subscription.socket.send(
+            StreamFrame(
+                .resumed, in: subscription.group, id: subscription.item, at: StreamPosition(sequence: sequence, timestamp: timestamp),
+                epoch: epoch))
+        for frame in wanted { subscription.socket.send(frame) }
+        settle(subscription, state)
+        return true
+    }
+
+    /// The subscription has been shown where it begins: now it is answered, and shown to others.
+    private func settle(_ subscription: Subscription, _ state: Group) {
+        guard subscription.begins() else { return subscription.settled() }
+        if subscription.options.wantsAnswer {
+            subscription.socket.send(frame(.joined, for: subscription.group, id: subscription.item, subscription: subscription.id))
+        }
+        if let value = subscription.options.presence { appear(subscription, value, in: state) }
+        subscription.settled()
+    }
+
+    /// `isDeliberate`: not because its connection broke.
+    func remove(_ subscription: Subscription, isDeliberate: Bool) {
         subscription.end()
         guard let state = groups[subscription.group], state.subscriptions.removeValue(forKey: ObjectIdentifier(subscription)) != nil else {
             return
         }
         subscriptionCount -= 1
+        disappear(subscription, in: state, isDeliberate: isDeliberate)
         guard state.subscriptions.isEmpty else { return }
         forgetSnapshot(of: state)
+        let now = now()
+        state.idleSince = now
+        idle.append((subscription.group, now))
+        while idle.count > Self.maximumIdle { giveUpOldest() }
+    }
+
+    /// Once a second: lets go of what is older than it can be asked for.
+    func tick() {
+        let now = now()
+        history.prune(now: now)
+        while let oldest = idle.first, oldest.since <= now - max(history.limits.window, GroupPresence.grace) { giveUpOldest() }
+        for (group, state) in groups where !state.presence.isEmpty { tell(state.presence.expire(now: now), in: group, state) }
+    }
+
+    /// How long and how much of what has happened is kept for clients that come back.
+    func keepHistory(_ limits: EventHistory.Limits) {
+        history.limits = limits
+        tick()
+    }
+
+    private func giveUpOldest() {
+        guard let oldest = idle.popFirst(), let state = groups[oldest.group], state.idleSince == oldest.since else { return }
+        history.forget(state.history, upTo: state.position.sequence)
         floor.sequence = max(floor.sequence, state.position.sequence)
         floor.timestamp = max(floor.timestamp, state.position.timestamp)
-        groups[subscription.group] = nil
+        groups[oldest.group] = nil
     }
+
+    // MARK: Presence
+
+    /// Shows the subscription who is there, and others that its user has come.
+    private func appear(_ subscription: Subscription, _ value: [UInt8], in state: Group) {
+        let key = subscription.socket.presenceKey(of: subscription)
+        if !value.elementsEqual("null".utf8) {
+            guard state.presence.hasRoom(for: key) else {
+                return subscription.socket.complain(
+                    "too_many_present", "a group shows \(GroupPresence.maximumMembers) users at most", subscription.group,
+                    subscription.item,
+                    subscription.id)
+            }
+            subscription.presenceKey = key
+            tell(state.presence.join(key, value, ObjectIdentifier(subscription), now: now()), in: subscription.group, state)
+        }
+        state.watchers[ObjectIdentifier(subscription)] = subscription
+        subscription.socket.send(frame(.presenceState(state.presence.json), for: subscription.group, id: nil))
+    }
+
+    /// The user of a subscription has something else to say; false where it is not shown.
+    func show(_ value: [UInt8], for subscription: Subscription) -> Bool {
+        guard let state = groups[subscription.group], let key = subscription.presenceKey else { return false }
+        tell(state.presence.join(key, value, ObjectIdentifier(subscription), now: now()), in: subscription.group, state)
+        return true
+    }
+
+    private func disappear(_ subscription: Subscription, in state: Group, isDeliberate: Bool) {
+        state.watchers[ObjectIdentifier(subscription)] = nil
+        guard let key = subscription.presenceKey else { return }
+        let diff = state.presence.leave(key, ObjectIdentifier(subscription), isDeliberate: isDeliberate, now: now())
+        tell(diff, in: subscription.group, state)
+    }
+
+    private func tell(_ diff: GroupPresence.Diff, in group: ItemGroup, _ state: Group) {
+        guard !diff.isEmpty, !state.watchers.isEmpty else { return }
+        let frame = frame(.presenceDiff(diff.json), for: group, id: nil)
+        var told: Set<ObjectIdentifier> = []
+        for watcher in state.watchers.values where told.insert(ObjectIdentifier(watcher.socket)).inserted { watcher.socket.send(frame) }
+    }
+
+    /// Who is in a group, by key.
+    func presence(in group: ItemGroup) -> GroupPresence { groups[group]?.presence ?? GroupPresence() }
 
     /// Sends the subscription a snapshot, now or again.
     func synchronise(_ subscription: Subscription) {
@@ -121,7 +240,7 @@ final class StreamHub {
             subscription.activate(at: snapshot.position, knownRevision: state.revision)
             _ = subscription.synchronised(revision: snapshot.revision)
             subscription.socket.send(snapshot)
-            return subscription.settled()
+            return settle(subscription, state)
         }
         subscription.activate(at: state.mark(now()), knownRevision: state.revision)
         guard let item = subscription.item else {
@@ -172,7 +291,7 @@ final class StreamHub {
             for (subscription, rest) in rests {
                 subscription.socket.send(frame)
                 for event in rest { subscription.socket.send(event) }
-                subscription.settled()
+                settle(subscription, state)
             }
             if first.item == nil, snapshot.revision != nil, rests.allSatisfy({ $0.1.isEmpty }), groups[group] === state {
                 keep(frame, state)

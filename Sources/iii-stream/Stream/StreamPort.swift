@@ -14,10 +14,12 @@ import NIOCore
 final class StreamPort: @unchecked Sendable {
     private let context: CoreWorkerContext
     private let coalescer: WriteCoalescer
-    var settings: StreamConfiguration { didSet { server?.apply(settings.serverSettings) } }
+    var settings: StreamConfiguration { didSet { apply() } }
     /// Set once, right after both are made.
     unowned var hub: StreamHub
     let counters: StreamCounters
+    /// What waits for all sockets together.
+    let ledger: QueueLedger
     var joins = TriggerIndex<JoinFilter>()
     var leaves = TriggerIndex<JoinFilter>()
     private var server: WebSocketServer?
@@ -41,11 +43,17 @@ final class StreamPort: @unchecked Sendable {
         self.hub = hub
         self.context = context
         counters = StreamCounters(context.metrics)
+        ledger = QueueLedger(limit: settings.maximumTotalQueuedBytes)
         coalescer = WriteCoalescer(eventLoop: context.eventLoop)
     }
 
     var socketCount: Int { sockets.count }
-    var queuedBytes: Int { sockets.values.reduce(0) { $0 + $1.queue.bytes + $1.queue.snapshotBytes + $1.queuedBytes } }
+    private func apply() {
+        server?.apply(settings.serverSettings)
+        ledger.limit = settings.maximumTotalQueuedBytes
+        hub.keepHistory(settings.historyLimits)
+    }
+
     var coalesced: Int { sockets.values.reduce(gone.coalesced) { $0 + $1.queue.coalesced } }
     var dropped: Int { sockets.values.reduce(gone.dropped) { $0 + $1.queue.dropped } }
     private var gone = (coalesced: 0, dropped: 0)
@@ -75,7 +83,19 @@ final class StreamPort: @unchecked Sendable {
         heartbeat = context.schedule(every: .seconds(1)) { [self] in
             let (now, excuse) = (NIODeadline.now(), gauge.tick(.now()))
             for socket in sockets.values { socket.judge(now, Self.health, excuse: excuse) }
+            hub.tick()
+            relieve()
         }
+    }
+
+    /// Too much waits for all sockets together although each of them is kept little: the one with the most has to go.
+    private func relieve() {
+        guard ledger.isOver, let heaviest = sockets.values.max(by: { $0.weight < $1.weight }) else { return }
+        counters.stalled.add()
+        context.logger.warning(
+            .droppedForRoom, "a client was dropped: too much waits for all of them together",
+            metadata: ["max_total_queued_bytes": "\(ledger.limit)", "waiting": "\(ledger.total)", "of_this_one": "\(heaviest.weight)"])
+        heaviest.drop(.tryAgainLater)
     }
 
     private struct ListenFailure: Error, CustomStringConvertible { let description: String }
@@ -150,6 +170,8 @@ final class StreamPort: @unchecked Sendable {
         var limits = WebSocketLimits()
         limits.maximumFrameLength = settings.maximumMessageBytes
         limits.maximumMessageLength = settings.maximumMessageBytes
+        // Frames wait elsewhere: what is above the appetite are answers to pings that nobody reads.
+        limits.maximumQueuedBytes = 1 << 20
         let socket = StreamSocket(port: self, authContext: context, implicitTarget: target, limits: limits, coalescer: coalescer)
         if let expiry {
             let bound = NIOLoopBound(socket, eventLoop: self.context.eventLoop)
@@ -168,7 +190,7 @@ final class StreamPort: @unchecked Sendable {
         sockets[ObjectIdentifier(socket)] = nil
         gone.coalesced += socket.queue.coalesced
         gone.dropped += socket.queue.dropped
-        for subscription in socket.subscriptions.values { end(subscription) }
+        for subscription in socket.subscriptions.values { end(subscription, isDeliberate: socket.hasClosedCleanly) }
         socket.subscriptions = [:]
     }
 
@@ -199,10 +221,15 @@ final class StreamPort: @unchecked Sendable {
         _ socket: StreamSocket, _ target: ClientMessage.Target, isRefused: Bool, wasAccepted: Bool, completion: @escaping () -> Void
     ) {
         // A join under an id that is in use ends the one before, also where it is refused itself.
-        if let old = socket.subscriptions.removeValue(forKey: target.subscription) { end(old) }
+        if let old = socket.subscriptions.removeValue(forKey: target.subscription) {
+            // Its user stays where it is if this one goes on there.
+            let goesOn = !isRefused && old.group == target.group && target.options.presence != nil
+            end(old, isDeliberate: !goesOn)
+        }
         if isRefused {
             if wasAccepted { tellLeave(target, socket.authContext) }
-            socket.send(hub.frame(.unauthorized, for: target.group, id: target.id))
+            let answered = target.options.wantsAnswer ? target.subscription : nil
+            socket.send(hub.frame(.unauthorized, for: target.group, id: target.id, subscription: answered))
             if socket.implicitTarget?.subscription == target.subscription {
                 socket.close(.policyViolation, reason: "not authorized")
             }
@@ -218,13 +245,16 @@ final class StreamPort: @unchecked Sendable {
         hub.add(subscription)
     }
 
-    func leave(_ socket: StreamSocket, _ id: String) {
-        guard let subscription = socket.subscriptions.removeValue(forKey: id) else { return }
-        end(subscription)
+    /// Answers whether there was such a subscription.
+    func leave(_ socket: StreamSocket, _ id: String) -> Bool {
+        guard let subscription = socket.subscriptions.removeValue(forKey: id) else { return false }
+        end(subscription, isDeliberate: true)
+        return true
     }
 
-    private func end(_ subscription: Subscription) {
-        hub.remove(subscription)
+    private func end(_ subscription: Subscription, isDeliberate: Bool) {
+        hub.remove(subscription, isDeliberate: isDeliberate)
+        subscription.socket.forget(subscription.group)
         tellLeave(
             ClientMessage.Target(subscription: subscription.id, group: subscription.group, id: subscription.item),
             subscription.socket.authContext)
@@ -236,13 +266,16 @@ final class StreamPort: @unchecked Sendable {
         let socket = subscription.socket
         socket.complain("snapshot_failed", "the snapshot cannot be read", subscription.group, subscription.item, subscription.id)
         if socket.subscriptions[subscription.id] === subscription { socket.subscriptions[subscription.id] = nil }
-        end(subscription)
+        end(subscription, isDeliberate: true)
     }
 
     /// A socket has caught up: tells it what it was not told meanwhile.
-    func tellAgain(_ socket: StreamSocket, _ stale: Set<ItemGroup>, _ lagged: [ItemGroup: Int]) {
-        for (group, count) in lagged { socket.send(hub.frame(.lagged(count), for: group, id: nil)) }
-        for subscription in socket.subscriptions.values where stale.contains(subscription.group) {
+    func tellAgain(_ socket: StreamSocket, _ missed: (groups: Set<ItemGroup>, lagged: [ItemGroup: Int], unsure: Set<ItemGroup>)) {
+        for (group, count) in missed.lagged { socket.send(hub.frame(.lagged(count), for: group, id: nil)) }
+        for group in missed.unsure where socket.subscriptions.values.contains(where: { $0.group == group }) {
+            socket.send(hub.frame(.presenceState(hub.presence(in: group).json), for: group, id: nil))
+        }
+        for subscription in socket.subscriptions.values where missed.groups.contains(subscription.group) {
             counters.resyncs.add()
             hub.synchronise(subscription)
         }
@@ -325,7 +358,7 @@ final class StreamPort: @unchecked Sendable {
             let socket = subscription.socket
             if socket.subscriptions[subscription.id] === subscription { socket.subscriptions[subscription.id] = nil }
             socket.send(hub.frame(.unauthorized, for: subscription.group, id: subscription.item))
-            end(subscription)
+            end(subscription, isDeliberate: true)
         }
         for (key, join) in deciding where revocation.fits(join.target.subscription, join.target.group, join.socket.authContext) {
             count += 1
@@ -340,7 +373,7 @@ final class StreamPort: @unchecked Sendable {
         server?.close()
         heartbeat = nil
         for socket in sockets.values {
-            for subscription in socket.subscriptions.values { end(subscription) }
+            for subscription in socket.subscriptions.values { end(subscription, isDeliberate: true) }
             socket.subscriptions = [:]
             socket.close(.serviceRestart)
         }

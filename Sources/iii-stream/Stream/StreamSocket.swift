@@ -1,5 +1,6 @@
 import IIIItems
 import IIIProtocol
+import IIITelemetry
 import IIITransport
 import NIOCore
 
@@ -14,9 +15,16 @@ package final class StreamSocket: WebSocketConnection {
     /// Joined by the address it has connected to.
     let implicitTarget: ClientMessage.Target?
     var subscriptions: [String: Subscription] = [:]
-    private(set) var queue = SocketQueue()
+    private(set) var queue: SocketQueue
     /// A large frame under way, and how much of it has been handed on.
-    private var partial: (bytes: [UInt8], offset: Int)?
+    private var partial: (frame: StreamFrame, offset: Int)?
+    /// What the ledger has been told of the transport.
+    private var accounted = 0
+    /// Of the user where nobody has said another one: each connection is a user.
+    private lazy var ownKey: ItemName = {
+        var generator = SystemRandomNumberGenerator()
+        return ItemName(UUIDBits.random(using: &generator).text)
+    }()
     private var inbox = CircularBuffer<ClientMessage>()
     private var isBusy = false
     private var badMessages = 0
@@ -24,8 +32,10 @@ package final class StreamSocket: WebSocketConnection {
     private var health = PeerHealth(now: .now())
     private(set) var isEnded = false
 
-    /// What the transport may hold of our frames before more is handed to it.
+    /// What the transport may hold of our frames before more is handed to it; less while too much waits for all sockets together.
     private static let appetite = 256 << 10
+    private static let leanAppetite = 16 << 10
+    private static let leanLimits = SocketQueue.Limits(frames: 32, bytes: 64 << 10)
     private static let pieceLength = 128 << 10
     private static let maximumInbox = 64
     private static let maximumBadMessages = 100
@@ -38,6 +48,7 @@ package final class StreamSocket: WebSocketConnection {
         self.authContext = authContext
         self.implicitTarget = implicitTarget
         joins = JoinAllowance(now: .now())
+        queue = SocketQueue(ledger: port.ledger)
         super.init(role: .server, limits: limits, coalescer: coalescer)
     }
 
@@ -53,41 +64,75 @@ package final class StreamSocket: WebSocketConnection {
 
     func send(_ frame: StreamFrame) {
         guard phase == .open else { return }
-        queue.append(frame, port.settings.socketLimits)
+        queue.append(frame, limits(port.settings.socketLimits))
         pump()
+    }
+
+    private func limits(_ usual: SocketQueue.Limits) -> SocketQueue.Limits {
+        guard port.ledger.isOver else { return usual }
+        return SocketQueue.Limits(
+            frames: min(usual.frames, Self.leanLimits.frames), bytes: min(usual.bytes, Self.leanLimits.bytes))
+    }
+
+    /// These frames would wait here without any being left out.
+    func hasRoom(for frames: [StreamFrame]) -> Bool {
+        let limits = limits(port.settings.socketLimits)
+        return queue.count + frames.count <= limits.frames && queue.bytes + frames.reduce(0) { $0 + $1.cost } <= limits.bytes
+    }
+
+    /// Under which a user is shown: what the auth function calls it, what the client calls itself, or this connection.
+    func presenceKey(of subscription: Subscription) -> ItemName {
+        if let input = try? InputObject(authContext[...]), let text = try? input.optional(port.settings.presenceKey) {
+            return (try? InputObject.string(text)).map { ItemName($0) } ?? ItemName(String(decoding: text, as: UTF8.self))
+        }
+        return subscription.options.presenceKey ?? ownKey
     }
 
     private func pump() {
         guard phase == .open else { return }
-        while queuedBytes < Self.appetite {
-            if let (bytes, offset) = partial {
-                partial = nil
-                sendPiece(of: bytes, from: offset)
+        while queuedBytes < (port.ledger.isOver ? Self.leanAppetite : Self.appetite) {
+            if let (frame, offset) = partial {
+                sendPiece(of: frame, from: offset)
                 continue
             }
             guard let frame = queue.popFirst() else { break }
             port.counters.sent.add()
-            if frame.bytes.count <= Self.pieceLength { sendText(frame.bytes) } else { partial = (frame.bytes, 0) }
+            if frame.bytes.count <= Self.pieceLength {
+                sendText(frame.bytes)
+            } else {
+                port.ledger.hold(frame)
+                partial = (frame, 0)
+            }
+            account()
         }
+        account()
         if partial == nil, queue.isEmpty, queuedBytes < Self.appetite { tellWhatWasLeftOut() }
-        if queue.snapshotBytes < Self.snapshotRoom { handleNext() }
+        handleNext()
+    }
+
+    /// Tells the ledger what the transport holds.
+    private func account() {
+        let held = isEnded ? 0 : queuedBytes
+        if held != accounted { port.ledger.transportChanged(by: held - accounted) }
+        accounted = held
     }
 
     /// The next piece ends between two characters.
-    private func sendPiece(of bytes: [UInt8], from offset: Int) {
+    private func sendPiece(of frame: StreamFrame, from offset: Int) {
+        let bytes = frame.bytes
         var end = min(bytes.count, offset + Self.pieceLength)
         while end < bytes.count, bytes[end] & 0xC0 == 0x80 { end -= 1 }
         // Said before it is sent: sending may come back here.
-        partial = end < bytes.count ? (bytes, end) : nil
+        partial = end < bytes.count ? (frame, end) : nil
+        if partial == nil { port.ledger.release(frame) }
         bytes.withUnsafeBytes { all in
             sendTextPiece(UnsafeRawBufferPointer(rebasing: all[offset..<end]), isFirst: offset == 0, isLast: end == bytes.count)
         }
     }
 
     private func tellWhatWasLeftOut() {
-        guard !queue.stale.isEmpty || !queue.lagged.isEmpty else { return }
-        let (stale, lagged) = queue.takeStale()
-        port.tellAgain(self, stale, lagged)
+        guard queue.hasLeftOut else { return }
+        port.tellAgain(self, queue.takeStale())
     }
 
     package override func queuedBytesShrank() {
@@ -98,6 +143,8 @@ package final class StreamSocket: WebSocketConnection {
     /// Once a second.
     func judge(_ now: NIODeadline, _ limits: PeerHealth.Limits, excuse: TimeAmount) {
         guard phase == .open else { return }
+        // Joins may have waited for room that others had.
+        handleNext()
         if excuse > .zero {
             self.excuse(excuse)
             health.excuse(excuse, now: now)
@@ -112,6 +159,14 @@ package final class StreamSocket: WebSocketConnection {
         }
     }
 
+    /// Nobody listens to the group on this socket any more: nothing of it is to be told anew.
+    func forget(_ group: ItemGroup) {
+        if !subscriptions.values.contains(where: { $0.group == group }) { queue.forget(group) }
+    }
+
+    /// What is kept for it alone, about.
+    var weight: Int { queue.bytes + queue.snapshotBytes + queuedBytes }
+
     // MARK: Receiving
 
     package override func messageReceived(_ bytes: UnsafeRawBufferPointer, isText: Bool) {
@@ -120,7 +175,7 @@ package final class StreamSocket: WebSocketConnection {
             switch message {
             case .blank: return
             case .ping: sendText(Array(#"{"type":"pong"}"#.utf8))
-            case .join, .leave:
+            case .join, .leave, .presence:
                 inbox.append(message)
                 handleNext()
                 if inbox.count >= Self.maximumInbox { isHeld = true }
@@ -137,18 +192,35 @@ package final class StreamSocket: WebSocketConnection {
     }
 
     private func handleNext() {
-        guard !isBusy, !inbox.isEmpty, queue.snapshotBytes < Self.snapshotRoom, phase == .open else { return }
+        guard !isBusy, !inbox.isEmpty, queue.snapshotBytes < Self.snapshotRoom, !port.ledger.isOver, phase == .open else { return }
         let message = inbox.removeFirst()
         if inbox.count < Self.maximumInbox / 2 { isHeld = false }
         switch message {
-        case .leave(let subscription):
-            port.leave(self, subscription)
+        case .leave(let target):
+            if port.leave(self, target.subscription), target.options.wantsAnswer {
+                send(port.hub.frame(.left, for: target.group, id: target.id, subscription: target.subscription))
+            }
+            handleNext()
+        case .presence(let subscription, let value):
+            guard joins.take(.now()) else {
+                complain(
+                    "rate_limited", "more than \(JoinAllowance.perSecond) joins and presences a second", ItemGroup(name: ""), nil,
+                    subscription)
+                return handleNext()
+            }
+            if subscriptions[subscription].map({ port.hub.show(value, for: $0) }) != true {
+                complain("bad_message", "the subscription has joined without presence", ItemGroup(name: ""), nil, subscription)
+            }
             handleNext()
         case .join(let target):
             guard joins.take(.now()) else {
                 complain(
                     "rate_limited", "more than \(JoinAllowance.perSecond) joins a second", target.group, target.id, target.subscription)
                 return handleNext()
+            }
+            if target.options.resume == .malformed {
+                complain(
+                    "bad_message", "`resume` needs `epoch`, a text, and `seq`, a number", target.group, target.id, target.subscription)
             }
             isBusy = true
             port.join(self, target) { [self] in
@@ -162,6 +234,10 @@ package final class StreamSocket: WebSocketConnection {
     package override func connectionClosed() {
         isEnded = true
         inbox.removeAll()
+        if let frame = partial?.frame { port.ledger.release(frame) }
+        partial = nil
+        queue.removeAll()
+        account()
         port.closed(self)
     }
 }

@@ -58,6 +58,7 @@ public final class StreamWorker: CoreWorker {
         port = StreamPort(configuration.values, hub: hub, context: context)
         source.onFailure = { [unowned port] subscription, error in port.snapshotFailed(subscription, error) }
         for warning in settings.warnings { context.logger.warning(.configurationSuspicious, "configuration: \(warning)") }
+        hub.keepHistory(settings.historyLimits)
         measure()
     }
 
@@ -67,10 +68,14 @@ public final class StreamWorker: CoreWorker {
         let bytes = context.metrics.gauge("iii.stream.queued.bytes", description: "Bytes that wait for clients")
         let coalesced = context.metrics.gauge("iii.stream.coalesced", description: "Frames that were merged into newer ones")
         let dropped = context.metrics.gauge("iii.stream.dropped", description: "Frames that were left out for slow clients")
+        let resumable = context.metrics.gauge("iii.stream.history.bytes", description: "Bytes of events kept for clients that come back")
+        let resumed = context.metrics.gauge("iii.stream.resumed", description: "Joins that went on where the client had been")
         context.whenCollecting { [unowned self] in
             sockets.set(port.socketCount)
             subscriptions.set(hub.subscriptionCount)
-            bytes.set(port.queuedBytes)
+            bytes.set(port.ledger.total)
+            resumable.set(hub.history.bytes)
+            resumed.set(hub.resumes)
             coalesced.set(port.coalesced)
             dropped.set(port.dropped)
         }

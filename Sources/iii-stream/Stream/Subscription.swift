@@ -6,6 +6,9 @@ final class Subscription {
     let group: ItemGroup
     let item: ItemName?
     let socket: StreamSocket
+    let options: JoinOptions
+    /// Under which the user is shown, once it is.
+    var presenceKey: ItemName?
     /// What has come since it was activated, until the snapshot is there; nil once that has been sent.
     private(set) var held: [StreamFrame]? = []
     private var heldBytes = 0
@@ -18,6 +21,7 @@ final class Subscription {
     /// Changes up to here are in its snapshot.
     private(set) var seenRevision = 0
     private(set) var hasEnded = false
+    private var hasBegun = false
 
     /// Called once, when the first snapshot has been sent, or none ever will be.
     private var onSettled: (() -> Void)?
@@ -30,6 +34,7 @@ final class Subscription {
         id = target.subscription
         group = target.group
         item = target.id
+        options = target.options
         self.socket = socket
     }
 
@@ -65,6 +70,15 @@ final class Subscription {
         guard let revision else { return (position.sequence, all) }
         let isSeen = { (frame: StreamFrame) in frame.revision.map { $0 <= revision } ?? false }
         return (all.last(where: isSeen)?.position.sequence ?? position.sequence, all.filter { !isSeen($0) })
+    }
+
+    /// It goes on where it was: nothing is held, and no snapshot has been sent.
+    func resumed() { held = nil }
+
+    /// True the first time.
+    func begins() -> Bool {
+        defer { hasBegun = true }
+        return !hasBegun
     }
 
     func settled() {

@@ -27,6 +27,19 @@ package enum StreamSettings {
         "Frames that wait for one socket before they are merged, and then left out and told anew.")
     package static let maximumQueuedBytes = Setting(
         "max_queued_bytes", .bytes(65_536...(1 << 32)), default: 4_194_304, change: .live, "Their bytes; snapshots are not counted.")
+    package static let maximumTotalQueuedBytes = Setting(
+        "max_total_queued_bytes", .bytes((1 << 20)...(1 << 36)), default: 268_435_456, change: .live,
+        "What waits for all sockets together, snapshots included, each frame once. Beyond it every socket is kept little, joins wait, and the heaviest socket goes."
+    )
+    package static let resumeWindow = Setting<Duration>(
+        "resume_window_ms", .milliseconds(0...3_600_000), default: 300_000, change: .live,
+        "How long events are kept for clients that come back and say where they were; 0 = not at all.")
+    package static let maximumResumeBytes = Setting(
+        "max_resume_bytes", .bytes(0...(1 << 34)), default: 67_108_864, change: .live,
+        "Bytes of those events; at most 1000 of a group are kept.")
+    package static let presenceKey = Setting(
+        "presence_key", .text, default: "userId", change: .live,
+        "Member of the context that the auth function returns by which presence tells users apart.")
     package static let maximumMessageBytes = Setting(
         "max_message_bytes", .bytes(1024...(16 << 20)), default: 262_144, change: .live, "Longest message of a client; 1009 beyond.")
     package static let maximumValueBytes = Setting(
@@ -50,7 +63,11 @@ package enum StreamSettings {
         maximumSubscriptions
         maximumQueuedFrames
         maximumQueuedBytes
+        maximumTotalQueuedBytes
         maximumMessageBytes
+        resumeWindow
+        maximumResumeBytes
+        presenceKey
         maximumValueBytes
     }
 
