@@ -179,9 +179,11 @@ def test_light_feeders_never_cost_a_queue_provider_its_connection(limits, queue_
     sent = [(caller, enqueue(caller, "x" * 60_000)) for _ in range(8) for caller in callers]
     wait_for(lambda: metrics(limits)["overloads_refused"] > before["overloads_refused"], "some to be refused")
     assert metrics(limits)["slow_peers_dropped"] == before["slow_peers_dropped"]
-    refused = callers[-1].expect("invocationresult")
-    assert refused["error"]["code"] == "worker_overloaded" and "try again" in refused["error"]["message"]
-    assert refused["invocation_id"] in [invocation for caller, invocation in sent if caller is callers[-1]]
+    # What the queue had taken before and never answers may end first, by its time.
+    own = [invocation for caller, invocation in sent if caller is callers[-1]]
+    results = (callers[-1].expect("invocationresult") for _ in own)
+    refused = next(result for result in results if result["error"]["code"] == "worker_overloaded")
+    assert "try again" in refused["error"]["message"] and refused["invocation_id"] in own
     for caller in callers:
         caller.close()
 

@@ -261,10 +261,10 @@ def test_response_mapping(app, get, returned, status, kind, body):
 
 
 def test_header_list(core, app, get):
-    app.route("/t/cookies", lambda d: {"headers": ["Set-Cookie: a=1", "Set-Cookie: b=2", "bad", 1], "body": {}})
+    app.route("/t/cookies", lambda d: {"headers": ["Set-Cookie: a=1", "Set-Cookie: b=2", "no colon", 1], "body": {}})
     get("/t/cookies")
     head = raw(core, "GET /t/cookies HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").split(b"\r\n\r\n")[0].lower()
-    assert head.count(b"set-cookie:") == 2 and b"bad" not in head
+    assert head.count(b"set-cookie:") == 2 and b"no colon" not in head
 
 
 def test_no_content(app, get):
