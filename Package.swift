@@ -141,7 +141,8 @@ let package = Package(
 
         // iii-stream
         .target(
-            name: "IIIItems", dependencies: ["IIIProtocol", "IIISettings", "IIIStorage", "IIITelemetry", "IIIWorker", nioCore, logging],
+            name: "IIIItems",
+            dependencies: ["IIIProtocol", "IIIRedis", "IIISettings", "IIIStorage", "IIITelemetry", "IIIWorker", nioCore, logging],
             path: "Sources/iii-stream/Items"),
         .target(
             name: "IIIState", dependencies: ["IIIItems", "IIIProtocol", "IIISettings", "IIITelemetry", "IIIWorker", nioCore, logging],
@@ -242,7 +243,8 @@ let package = Package(
         .testTarget(
             name: "ItemsTests",
             dependencies: [
-                "IIIItems", "IIIItemsContract", "IIIProtocol", "IIIStorage", "IIITelemetry", "IIIWorker", "IIITestSupport", logging,
+                "IIIItems", "IIIItemsContract", "IIIProtocol", "IIIRedis", "IIISettings", "IIIStorage", "IIITelemetry", "IIIWorker",
+                "IIITestSupport", nioCore, nioPosix, logging,
             ],
             path: "Tests/ItemsTests"),
         .executableTarget(name: "cron-probe", dependencies: ["IIICron", "IIIWorker", "IIIProtocol"], path: "Tests/CronProbe"),

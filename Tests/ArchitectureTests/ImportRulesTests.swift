@@ -29,7 +29,7 @@ import Testing
             "IIIProtocol", "IIISettings", "IIIServer", "IIITransport", "IIICrypto", "IIITLS", "IIITelemetry", "IIIWorker",
         ],
         "iii-http/Outbound": ["IIIProtocol", "IIISettings", "IIICrypto", "IIITelemetry", "IIIWorker"],
-        "iii-stream/Items": ["IIIProtocol", "IIISettings", "IIIStorage", "IIITelemetry", "IIIWorker"],
+        "iii-stream/Items": ["IIIProtocol", "IIIRedis", "IIISettings", "IIIStorage", "IIITelemetry", "IIIWorker"],
         "iii-stream/Contract": ["IIIItems", "IIIProtocol"],
         "iii-stream/State": ["IIIProtocol", "IIISettings", "IIITelemetry", "IIIWorker", "IIIItems"],
         "iii-stream/Stream": [

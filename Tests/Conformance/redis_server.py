@@ -5,6 +5,7 @@ import pathlib
 import socket
 import subprocess
 import tempfile
+import threading
 
 from wire import free_port, wait_for
 
@@ -20,12 +21,12 @@ class RedisServer:
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
-    def start(self):
-        """(Again), with the data it had; returns once it answers."""
+    def start(self, greeting: bytes = b"+PONG\r\n"):
+        """(Again), with the data it had; returns once it answers a PING so."""
         words = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.directory), "--save", "", *self.settings]
         with open(self.directory / "log", "ab") as log:
             self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        wait_for(lambda: self.command("PING") == b"+PONG\r\n", "redis-server answers", timeout=30)
+        wait_for(lambda: self.command("PING").startswith(greeting), "redis-server answers", timeout=30)
 
     def kill(self):
         if self.process:
@@ -36,7 +37,7 @@ class RedisServer:
     def command(self, *words: str) -> bytes:
         """The first bytes of the reply to a command; nothing while it does not answer."""
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
-            connection.sendall(f"*{len(words)}\r\n".encode() + b"".join(f"${len(word)}\r\n{word}\r\n".encode() for word in words))
+            connection.sendall(f"*{len(words)}\r\n".encode() + b"".join(f"${len(word.encode())}\r\n{word}\r\n".encode() for word in words))
             return connection.recv(4096)
         return b""
 
@@ -50,3 +51,44 @@ def running(*settings: str):
             yield server
         finally:
             server.kill()
+
+
+class Switch:
+    """One address that leads to a server, and later to another one, as a proxy or a virtual address does after a failover. Connections stay where they are."""
+
+    def __init__(self, server: RedisServer):
+        self.target = server.port
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.listener = socket.create_server(("127.0.0.1", self.port))
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def lead_to(self, server: RedisServer):
+        self.target = server.port
+
+    def _accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self.listener.accept()
+                try:
+                    far = socket.create_connection(("127.0.0.1", self.target))
+                except OSError:
+                    near.close()
+                    continue
+                for source, sink in ((near, far), (far, near)):
+                    threading.Thread(target=self._carry, args=(source, sink), daemon=True).start()
+
+    @staticmethod
+    def _carry(source, sink):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+        for side in (source, sink):
+            with contextlib.suppress(OSError):
+                side.shutdown(socket.SHUT_RDWR)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.listener.close()

@@ -518,7 +518,7 @@ def test_only_the_state_is_there(core, wire):
 @pytest.mark.parametrize(
     "config, words",
     [
-        ({"adapter": {"name": "redis"}}, ["redis", "kv"]), ({"adapter": {"name": "kv", "config": {"store_method": "memory"}}}, ["store_method", "in_memory"]),
+        ({"adapter": {"name": "bridge"}}, ["bridge", "kv", "redis"]), ({"adapter": {"name": "kv", "config": {"store_method": "memory"}}}, ["store_method", "in_memory"]),
         ({"max_value_bytes": 0}, ["max_value_bytes"]), ({"trigger_enabled": True}, ["trigger_enabled", "triggers_enabled"]),
     ],
     ids=["adapter", "store_method", "range", "unknown"],

@@ -7,11 +7,31 @@ import NIOPosix
 enum WebSocketPeer {
     static let function = #""bench::echo""#
 
-    static func start(_ run: Run, url: WebSocketURL) async throws {
+    /// What is called instead of the echoing worker.
+    struct Target: Sendable {
+        /// As JSON.
+        let function: String
+        /// The input between the places where the number of the call's slot stands.
+        let data: [[UInt8]]
+
+        init(function: String, data: String) {
+            self.function = "\"\(function)\""
+            self.data = data.utf8.split(separator: UInt8(ascii: "@"), omittingEmptySubsequences: false).map { Array($0) }
+        }
+
+        func write(to buffer: inout ByteBuffer, slot: Int) {
+            for (index, part) in data.enumerated() {
+                if index > 0 { buffer.writeString("\(slot)") }
+                buffer.writeBytes(part)
+            }
+        }
+    }
+
+    static func start(_ run: Run, url: WebSocketURL, calling target: Target?) async throws {
         let loop = run.loop
         try await loop.flatSubmit {
             let coalescer = WriteCoalescer(eventLoop: loop)
-            let caller = NIOLoopBound(CallerConnection(run: run, coalescer: coalescer), eventLoop: loop)
+            let caller = NIOLoopBound(CallerConnection(run: run, target: target, coalescer: coalescer), eventLoop: loop)
             let worker = EchoConnection(coalescer: coalescer) { caller.value.begin() }
             return WebSocketDialer.connect(to: url, headers: [], timeout: .seconds(5), connection: worker, on: loop).flatMap {
                 WebSocketDialer.connect(to: url, headers: [], timeout: .seconds(5), connection: caller.value, on: loop)
@@ -53,12 +73,14 @@ private final class EchoConnection: WebSocketConnection {
 /// Keeps a fixed number of calls in flight.
 private final class CallerConnection: WebSocketConnection {
     private let run: Run
+    private let target: WebSocketPeer.Target?
     private var sentAt: [NIODeadline]
     private var hasBegun = false
     private var isRegistered = false
 
-    init(run: Run, coalescer: WriteCoalescer) {
+    init(run: Run, target: WebSocketPeer.Target?, coalescer: WriteCoalescer) {
         self.run = run
+        self.target = target
         sentAt = Array(repeating: .now(), count: run.inFlight)
         super.init(role: .client, limits: WebSocketLimits(), coalescer: coalescer)
     }
@@ -90,10 +112,16 @@ private final class CallerConnection: WebSocketConnection {
             buffer.writeStaticString(#"{"type":"invokefunction","invocation_id":""#)
             buffer.writeUUID(id)
             buffer.writeStaticString(#"","function_id":"#)
-            buffer.writeString(WebSocketPeer.function)
-            buffer.writeStaticString(#","data":{"text":""#)
-            buffer.writeBytes(run.payload)
-            buffer.writeStaticString(#""}}"#)
+            buffer.writeString(target?.function ?? WebSocketPeer.function)
+            guard let target else {
+                buffer.writeStaticString(#","data":{"text":""#)
+                buffer.writeBytes(run.payload)
+                buffer.writeStaticString(#""}}"#)
+                return
+            }
+            buffer.writeStaticString(#","data":"#)
+            target.write(to: &buffer, slot: slot)
+            buffer.writeStaticString("}")
         }
     }
 

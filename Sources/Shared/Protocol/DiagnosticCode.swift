@@ -57,6 +57,7 @@ public enum DiagnosticCode: String, Sendable, CaseIterable {
     // Streams.
     case authenticationFailed = "authentication_failed"
     case snapshotFailed = "snapshot_failed"
+    case eventNotShared = "event_not_shared"
 
     // Stores.
     case storeCheckpointDelayed = "store_checkpoint_delayed"
@@ -77,6 +78,7 @@ public enum DiagnosticCode: String, Sendable, CaseIterable {
     case cronWeekdayNumeric = "cron_weekday_numeric"
     case redisUnreachable = "redis_unreachable"
     case redisUnsafe = "redis_unsafe"
+    case redisForeignValue = "redis_foreign_value"
 
     // The fleet.
     case childFailed = "child_failed"

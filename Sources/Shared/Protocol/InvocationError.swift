@@ -144,6 +144,7 @@ public enum ErrorCode: String, Sendable, CaseIterable {
     case streamGetGroupError = "STREAM_GET_GROUP_ERROR"
     case streamListGroupsError = "STREAM_LIST_GROUPS_ERROR"
     case streamListAllError = "STREAM_LIST_ALL_ERROR"
+    case streamSendError = "STREAM_SEND_ERROR"
     /// A stream provider's result has not the shape it should have.
     case jsonError = "JSON_ERROR"
     /// Client side only: no answer within the deadline.

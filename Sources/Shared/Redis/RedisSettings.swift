@@ -40,7 +40,8 @@ public struct RedisSettings: Sendable {
 public final class RedisScript: Sendable {
     /// The text in Lua.
     public let source: String
-    let digest: String
+    /// What EVALSHA calls it by.
+    public let digest: String
 
     /// Made once and kept: clients load the scripts they are given at every new connection.
     public init(_ source: String) {

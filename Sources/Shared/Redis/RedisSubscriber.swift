@@ -59,6 +59,9 @@ public final class RedisSubscriber: @unchecked Sendable {
         dialer.stop()
     }
 
+    /// Gives the present connection up: whoever uses it knows that nothing comes over it any more. Another one follows, with a gap.
+    public func reconnect(because reason: String) { dialer.connection?.close(RedisError(.notSent, reason)) }
+
     /// Answers false when there are too many.
     @discardableResult
     public func subscribe(channel: String) -> Bool { subscribe(.channel(channel)) }

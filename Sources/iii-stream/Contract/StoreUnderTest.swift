@@ -24,7 +24,8 @@ struct StoreUnderTest: Sendable {
         logger.logLevel = .critical
         self.clock = clock
         self.loop = loop
-        store = try await open(ItemStoreContext(entry: "under-test", logger: logger, now: { clock.now }) { work in loop.execute(work) })
+        store = try await open(
+            ItemStoreContext(entry: "under-test", logger: logger, now: { clock.now }, eventLoop: loop) { work in loop.execute(work) })
     }
 
     /// Calls `begin` on the event loop and waits for its completion.

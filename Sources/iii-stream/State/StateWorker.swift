@@ -43,10 +43,9 @@ public final class StateWorker: CoreWorker {
     }
 
     public func start(on loop: isolated WorkerLoop) async throws {
-        let eventLoop = context.eventLoop
         let open = try await ItemStores.state.current.open(settings.adapter)
         let store = try await open(
-            ItemStoreContext(entry: context.name, layout: .state, logger: context.logger) { work in eventLoop.execute(work) })
+            ItemStoreContext(entry: context.name, layout: .state, logger: context.logger, on: context.eventLoop))
         opened = store
         sweeper = ExpirySweeper(store, context: context) { [unowned self] in expire($0.address, $0.item) }
     }

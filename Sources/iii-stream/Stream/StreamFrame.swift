@@ -87,6 +87,28 @@ enum StreamEvent: Sendable {
     }
 }
 
+extension StreamEvent {
+    init(_ event: ItemNews.Event) {
+        switch event {
+        case .created(let value): self = .create(value)
+        case .updated(let value): self = .update(value)
+        case .removed(let value): self = .delete(value)
+        case .custom(let type, let data): self = .custom(type: type, data: data)
+        }
+    }
+
+    /// As it is told to other engines; nil for what only one socket is told.
+    var shared: ItemNews.Event? {
+        switch self {
+        case .create(let value): .created(value)
+        case .update(let value): .updated(value)
+        case .delete(let value): .removed(value)
+        case .custom(let type, let data): .custom(type: type, data: data)
+        default: nil
+        }
+    }
+}
+
 /// Where and when a frame stands in its group.
 struct StreamPosition: Sendable {
     /// Rises with every change and custom event of a group.

@@ -209,8 +209,12 @@ struct StreamFunctions {
         let data = Array(try input.value("data"))
         let id = try input.optionalString("id").map { ItemName($0) }
         try worker.settings.valueLimit.check(data)
-        call.reply(JSONValue.null)
-        worker.tell(.custom(type: type, data: data), in: group, id: id, call.trace)
+        worker.send(.custom(type: type, data: data), in: group, id: id, call.trace) { result in
+            switch result {
+            case .success: call.reply(JSONValue.null)
+            case .failure(let error): call.fail(.store(error, .streamSendError, "Failed to send event"))
+            }
+        }
     }
 
     private func presence(_ input: InputObject, _ call: IncomingCall) throws {

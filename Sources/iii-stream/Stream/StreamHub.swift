@@ -27,6 +27,8 @@ final class StreamHub {
         /// The snapshot of the whole group, as long as nothing has happened since.
         var snapshot: StreamFrame?
         var isReading = false
+        /// What is being read may not show all that happened before a gap's end.
+        var isStale = false
         var waiting: [Subscription] = []
 
         init(position: StreamPosition) {
@@ -51,6 +53,8 @@ final class StreamHub {
     /// Reads a group, or one item of it.
     private let read: (ItemGroup, ItemName?, @escaping (Result<Snapshot, any Error>) -> Void) -> Void
     private let onFailure: (Subscription, any Error) -> Void
+    /// Has something done in a while.
+    private let later: (@escaping () -> Void) -> Void
     private var groups: [ItemGroup: Group] = [:]
     /// Above every number and time of groups that nobody listens to any more.
     private var floor = StreamPosition(sequence: 0, timestamp: 0)
@@ -66,12 +70,13 @@ final class StreamHub {
     init(
         epoch: String, now: @escaping () -> Int,
         read: @escaping (ItemGroup, ItemName?, @escaping (Result<Snapshot, any Error>) -> Void) -> Void,
-        onFailure: @escaping (Subscription, any Error) -> Void
+        onFailure: @escaping (Subscription, any Error) -> Void, later: @escaping (@escaping () -> Void) -> Void
     ) {
         self.epoch = epoch
         self.now = now
         self.read = read
         self.onFailure = onFailure
+        self.later = later
     }
 
     // MARK: Events
@@ -247,12 +252,47 @@ final class StreamHub {
             state.waiting.append(subscription)
             return readGroup(subscription.group, state)
         }
+        let activation = subscription.activation
         read(subscription.group, item) { [self] result in
-            guard !subscription.hasEnded else { return }
+            guard !subscription.hasEnded, subscription.activation == activation else { return }
             switch result {
             case .success(let snapshot): finish([subscription], subscription.group, snapshot, in: state)
-            case .failure(let error): onFailure(subscription, error)
+            case .failure(let error): failed([subscription], error)
             }
+        }
+    }
+
+    /// Who sees nothing yet hears so; who does is shown the rest when it can be read again.
+    private func failed(_ subscriptions: [Subscription], _ error: any Error) {
+        for subscription in subscriptions where !subscription.hasEnded {
+            guard subscription.hasSeen else {
+                onFailure(subscription, error)
+                continue
+            }
+            let activation = subscription.activation
+            later { [self] in if subscription.activation == activation { synchronise(subscription) } }
+        }
+    }
+
+    /// Events may have been missed, and revisions have begun anew: all subscriptions are shown what there is, as after a join.
+    func refresh() {
+        for (group, state) in groups {
+            forgetSnapshot(of: state)
+            state.revision = 0
+            // Nobody goes on from a place before the gap.
+            state.position.sequence += 1
+            history.forget(state.history, upTo: state.position.sequence)
+            state.isStale = state.isReading
+            state.waiting = []
+            for subscription in state.subscriptions.values {
+                guard subscription.item == nil else {
+                    synchronise(subscription)
+                    continue
+                }
+                subscription.activate(at: state.mark(now()), knownRevision: 0)
+                state.waiting.append(subscription)
+            }
+            if !state.waiting.isEmpty { readGroup(group, state) }
         }
     }
 
@@ -261,10 +301,14 @@ final class StreamHub {
         state.isReading = true
         read(group, nil) { [self] result in
             state.isReading = false
+            guard !state.isStale else {
+                state.isStale = false
+                return readGroup(group, state)
+            }
             let waiting = state.waiting.filter { !$0.hasEnded }
             state.waiting = []
             switch result {
-            case .failure(let error): for subscription in waiting { onFailure(subscription, error) }
+            case .failure(let error): failed(waiting, error)
             case .success(let snapshot): finish(waiting, group, snapshot, in: state)
             }
         }

@@ -27,6 +27,8 @@ public final class StreamWorker: CoreWorker {
     private let hub: StreamHub
     private let source: SnapshotSource
     private var opened: (any ItemStore)?
+    /// The same where it tells of changes itself.
+    private var shared: (any SharedItemStore)?
     private var index = TriggerIndex<StreamTriggerTypes.Filter>()
     private let fires: OrderedFires
     private var triggers: [any AnyObject] = []
@@ -54,7 +56,11 @@ public final class StreamWorker: CoreWorker {
         self.source = source
         hub = StreamHub(
             epoch: UUIDBits.random(using: &generator).text, now: WallClock.milliseconds,
-            read: { source.read($0, $1, $2) }, onFailure: { source.onFailure?($0, $1) })
+            read: { source.read($0, $1, $2) }, onFailure: { source.onFailure?($0, $1) },
+            later: { work in
+                let bound = NIOLoopBound(work, eventLoop: context.eventLoop)
+                context.eventLoop.scheduleTask(in: .seconds(1)) { bound.value() }
+            })
         port = StreamPort(configuration.values, hub: hub, context: context)
         source.onFailure = { [unowned port] subscription, error in port.snapshotFailed(subscription, error) }
         for warning in settings.warnings { context.logger.warning(.configurationSuspicious, "configuration: \(warning)") }
@@ -82,12 +88,16 @@ public final class StreamWorker: CoreWorker {
     }
 
     public func start(on loop: isolated WorkerLoop) async throws {
-        let eventLoop = context.eventLoop
         let open = try await ItemStores.streams.current.open(settings.adapter)
         let store = try await open(
-            ItemStoreContext(entry: context.name, layout: .streams, logger: context.logger) { work in eventLoop.execute(work) })
+            ItemStoreContext(entry: context.name, layout: .streams, logger: context.logger, on: context.eventLoop))
         opened = store
         source.store = store
+        shared = store as? any SharedItemStore
+        if let shared {
+            let bound = NIOLoopBound(self, eventLoop: context.eventLoop)
+            shared.watch { bound.value.heard($0) }
+        }
         sweeper = ExpirySweeper(store, context: context) { [unowned self] in
             tell(.delete($0.item.text), in: $0.address.group, id: $0.address.key, revision: $0.revision, .none)
         }
@@ -179,7 +189,39 @@ public final class StreamWorker: CoreWorker {
     /// The same of a change that a provider has made. A missing or null old value means that nothing was there.
     func changed(_ address: ItemAddress, old: [UInt8]?, new: [UInt8]?, _ trace: TraceContext) {
         guard old != nil || new != nil else { return }
-        tell(Self.event(old: old, new: new), in: address.group, id: address.key, trace)
+        let event = Self.event(old: old, new: new)
+        send(event, in: address.group, id: address.key, trace, isFired: true) { [logger = context.logger] result in
+            guard case .failure(let error) = result else { return }
+            logger.warning(
+                .eventNotShared, "a change that a provider has made could not be told to clients", metadata: ["error": "\(error)"])
+        }
+    }
+
+    /// Tells everybody, on every engine that shares the store, what the store has no part in. Fails where it could not be handed on; triggers
+    /// fire then only for what has happened all the same (`isFired`).
+    func send(
+        _ event: StreamEvent, in group: ItemGroup, id: ItemName?, _ trace: TraceContext, isFired: Bool = false,
+        completion: @escaping (Result<Void, any Error>) -> Void
+    ) {
+        guard let shared, let news = event.shared else {
+            tell(event, in: group, id: id, trace)
+            return completion(.success(()))
+        }
+        let bound = NIOLoopBound((self, completion), eventLoop: context.eventLoop)
+        shared.publish(ItemNews(news, in: group, key: id)) { result in
+            let (worker, completion) = bound.value
+            let isTold = if case .success = result { true } else { false }
+            if isTold || isFired { worker.fire(event, in: group, id: id, at: WallClock.milliseconds(), trace) }
+            completion(result)
+        }
+    }
+
+    /// What a shared store has to tell, of this engine's doings and of others'.
+    private func heard(_ message: ItemFeed) {
+        switch message {
+        case .news(let news): hub.publish(StreamEvent(news.event), in: news.group, id: news.key, revision: news.revision)
+        case .gap: hub.refresh()
+        }
     }
 
     private static func event(old: [UInt8]?, new: [UInt8]?) -> StreamEvent {
@@ -187,8 +229,15 @@ public final class StreamWorker: CoreWorker {
         return old == nil ? .create(new) : .update(new)
     }
 
-    func tell(_ event: StreamEvent, in group: ItemGroup, id: ItemName?, revision: Int? = nil, _ trace: TraceContext) {
-        let timestamp = hub.publish(event, in: group, id: id, revision: revision)
+    /// A shared store has told clients of it already, or is about to.
+    private func tell(_ event: StreamEvent, in group: ItemGroup, id: ItemName?, revision: Int? = nil, _ trace: TraceContext) {
+        let timestamp =
+            shared == nil ? hub.publish(event, in: group, id: id, revision: revision) : WallClock.milliseconds()
+        fire(event, in: group, id: id, at: timestamp, trace)
+    }
+
+    /// Calls the functions of the triggers that fit; those of this engine alone.
+    private func fire(_ event: StreamEvent, in group: ItemGroup, id: ItemName?, at timestamp: Int, _ trace: TraceContext) {
         let matching = index.matching(group.stream) { $0.fits(group.name, id) }
         guard !matching.isEmpty else { return }
         let told = OrderedFires.Event(

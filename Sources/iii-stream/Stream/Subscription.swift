@@ -22,6 +22,10 @@ final class Subscription {
     private(set) var seenRevision = 0
     private(set) var hasEnded = false
     private var hasBegun = false
+    /// Counts what it was activated for: who has read for an earlier one comes too late.
+    private(set) var activation = 0
+    /// It has been shown where it begins, once.
+    private(set) var hasSeen = false
 
     /// Called once, when the first snapshot has been sent, or none ever will be.
     private var onSettled: (() -> Void)?
@@ -46,6 +50,7 @@ final class Subscription {
     func activate(at position: StreamPosition, knownRevision: Int) {
         self.position = position
         self.knownRevision = knownRevision
+        activation += 1
         held = []
         heldBytes = 0
         isOverrun = false
@@ -66,6 +71,7 @@ final class Subscription {
     func synchronised(revision: Int?) -> (sequence: Int, rest: [StreamFrame]) {
         let all = held ?? []
         held = nil
+        hasSeen = true
         seenRevision = revision ?? 0
         guard let revision else { return (position.sequence, all) }
         let isSeen = { (frame: StreamFrame) in frame.revision.map { $0 <= revision } ?? false }
@@ -73,7 +79,10 @@ final class Subscription {
     }
 
     /// It goes on where it was: nothing is held, and no snapshot has been sent.
-    func resumed() { held = nil }
+    func resumed() {
+        held = nil
+        hasSeen = true
+    }
 
     /// True the first time.
     func begins() -> Bool {

@@ -17,6 +17,25 @@ package enum KeyValueStoreSettings {
     package static let saveIntervalIsInert = "writes are saved before they are answered; see `durability`"
 }
 
+/// Keys of the adapter `redis` of the state and of streams.
+package enum RedisItemSettings {
+    package static let url = Setting(
+        "redis_url", .text(.url("redis", "rediss", "unix")), default: "redis://localhost:6379", secret: false,
+        "Server; a password in it is not shown.")
+    package static let prefix = Setting(
+        "key_prefix", .text, absent: "none", example: "staging:",
+        "Leads every key and channel, and ends with `:`. Engines with the same server, database and prefix share everything.")
+    package static let waitReplicas = Setting(
+        "wait_replicas", .count(0...64), default: 0,
+        "Replicas that must have a write before it is answered; with 1 a failover loses nothing that was answered.")
+    package static let waitTimeout = Setting(
+        "wait_timeout_ms", .milliseconds(1...60_000), default: 1000,
+        "How long they have; then the call fails and says that the primary has it.")
+    package static let commandTimeout = Setting(
+        "command_timeout_ms", .milliseconds(100...300_000), default: 10_000,
+        "Longest time a call waits for Redis, its absence included.")
+}
+
 // Adapters that several built-ins offer, with the keys of published configurations. Open: the reference's adapters pass unknown keys over.
 extension AdapterDeclaration {
     package static func keyValueStore(_ own: SettingGroup = SettingGroup {}) -> AdapterDeclaration {
@@ -31,12 +50,15 @@ extension AdapterDeclaration {
         return AdapterDeclaration("kv", "An embedded store.", group)
     }
 
-    package static let redis = AdapterDeclaration(
-        "redis", "A Redis server.",
+    /// Items that several engines share.
+    package static let redisItems = AdapterDeclaration(
+        "redis", "A Redis server, shared by all instances.",
         SettingGroup(open: true) {
-            Setting(
-                "redis_url", .text(.url("redis", "rediss")), default: "redis://localhost:6379", secret: false,
-                "Server; a password in it is not shown.")
+            RedisItemSettings.url
+            RedisItemSettings.prefix
+            RedisItemSettings.waitReplicas
+            RedisItemSettings.waitTimeout
+            RedisItemSettings.commandTimeout
         })
 
     package static let bridge = AdapterDeclaration(

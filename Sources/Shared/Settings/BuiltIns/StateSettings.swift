@@ -3,7 +3,7 @@ import IIIProtocol
 /// Keys of `iii-state`.
 package enum StateSettings {
     package static let adapter = Setting(
-        "adapter", .adapter([.keyValueStore()]), default: ["name": "kv"], change: .restart, "Where values are kept.")
+        "adapter", .adapter([.keyValueStore(), .redisItems]), default: ["name": "kv"], change: .restart, "Where values are kept.")
     package static let firesTriggers = Setting("triggers_enabled", .boolean, default: true, change: .live, "Changes fire `state` triggers.")
     package static let maximumValueBytes = Setting(
         "max_value_bytes", .bytes(1...(48 << 20)), default: 8_388_608, change: .live, "Largest value; a larger one is `VALUE_TOO_LARGE`.")

@@ -47,7 +47,7 @@ package enum StreamSettings {
     package static let tls = Setting<SettingValues?>(
         "tls", .object(TLSSettings.group), absent: "plain text", change: .restart, "TLS on this port.")
     package static let adapter = Setting(
-        "adapter", .adapter([.keyValueStore(SettingGroup { KeyValueStoreSettings.channelSize })]), default: ["name": "kv"],
+        "adapter", .adapter([.keyValueStore(SettingGroup { KeyValueStoreSettings.channelSize }), .redisItems]), default: ["name": "kv"],
         change: .restart, "Where items are kept.")
 
     /// Everything but `adapter`, which a worker takes from the adapters that are registered with it.

@@ -40,6 +40,9 @@ package struct ChangeOptions: Sendable {
         InvocationError(.conflict, "Nothing was stored: \(reason)")
     }
 
+    /// Nothing depends on what is stored.
+    var isUnconditional: Bool { requiredRevision == nil && requiredValue == nil && !skipsUnchanged }
+
     func isUnchanged(_ old: StoredItem?, _ new: [UInt8]) -> Bool {
         guard skipsUnchanged, let old else { return false }
         return JSONEquality.areEqual(JSONNode(old.text), JSONNode(new), distinguishingFloats: true)
@@ -73,14 +76,15 @@ package enum ItemEdits {
     package static func set(_ value: [UInt8], _ options: ChangeOptions) -> Decide {
         { old in
             try options.check(old)
-            return options.isUnchanged(old, value) ? ItemEdit(.keep) : ItemEdit(.store(value), expiry: options.expiry)
+            return options.isUnchanged(old, value)
+                ? ItemEdit(.keep) : ItemEdit(.store(value), expiry: options.expiry, isUnconditional: options.isUnconditional)
         }
     }
 
     package static func remove(_ options: ChangeOptions) -> Decide {
         { old in
             try options.check(old)
-            return ItemEdit(.remove)
+            return ItemEdit(.remove, isUnconditional: options.isUnconditional)
         }
     }
 

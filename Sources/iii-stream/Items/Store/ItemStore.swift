@@ -1,6 +1,7 @@
 import IIIProtocol
 import IIITelemetry
 import Logging
+import NIOCore
 
 /// Where items are kept: the state's values by scope and key, a stream's by group and item. The protocol behind `adapter`.
 ///
@@ -139,11 +140,14 @@ public struct ItemEdit: Sendable {
     public var expiry: Expiry
     /// Handed on to the completion.
     public var notes: [UInt8]?
+    /// It is this edit whatever is stored: a store need not read first.
+    public var isUnconditional: Bool
 
-    public init(_ action: Action, expiry: Expiry = .unchanged, notes: [UInt8]? = nil) {
+    public init(_ action: Action, expiry: Expiry = .unchanged, notes: [UInt8]? = nil, isUnconditional: Bool = false) {
         self.action = action
         self.expiry = expiry
         self.notes = notes
+        self.isUnconditional = isUnconditional
     }
 }
 
@@ -269,26 +273,34 @@ public struct ItemStoreContext: Sendable {
     package let layout: ReferenceLayout
     /// Has a closure run on the event loop.
     public let execute: @Sendable (@escaping @Sendable () -> Void) -> Void
+    /// That event loop, for a store with sockets of its own; nil where the owner has none.
+    public let eventLoop: (any EventLoop)?
     /// Milliseconds since 1970.
     public let now: @Sendable () -> Int
     public let logger: Logger
 
     public init(
-        entry: String, logger: Logger, now: @escaping @Sendable () -> Int = WallClock.milliseconds,
+        entry: String, logger: Logger, now: @escaping @Sendable () -> Int = WallClock.milliseconds, eventLoop: (any EventLoop)? = nil,
         execute: @escaping @Sendable (@escaping @Sendable () -> Void) -> Void
     ) {
-        self.init(entry: entry, layout: .state, logger: logger, now: now, execute: execute)
+        self.init(entry: entry, layout: .state, logger: logger, now: now, eventLoop: eventLoop, execute: execute)
     }
 
     package init(
         entry: String, layout: ReferenceLayout, logger: Logger, now: @escaping @Sendable () -> Int = WallClock.milliseconds,
-        execute: @escaping @Sendable (@escaping @Sendable () -> Void) -> Void
+        eventLoop: (any EventLoop)? = nil, execute: @escaping @Sendable (@escaping @Sendable () -> Void) -> Void
     ) {
         self.entry = entry
         self.layout = layout
         self.logger = logger
         self.now = now
+        self.eventLoop = eventLoop
         self.execute = execute
+    }
+
+    /// For a worker on this event loop.
+    package init(entry: String, layout: ReferenceLayout, logger: Logger, on eventLoop: any EventLoop) {
+        self.init(entry: entry, layout: layout, logger: logger, eventLoop: eventLoop) { work in eventLoop.execute(work) }
     }
 }
 

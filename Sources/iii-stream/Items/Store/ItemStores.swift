@@ -5,7 +5,7 @@ import IIITelemetry
 import IIIWorker
 import Synchronization
 
-/// The stores that `adapter` can name, by the name of each. Begins with `kv`, the embedded one.
+/// The stores that `adapter` can name, by the name of each. Begins with `kv`, the embedded one, and `redis`.
 ///
 /// ```swift
 /// ItemStores.state.register(AdapterDeclaration("cassandra", "A cluster.", SettingGroup { contactPoints })) { values in
@@ -27,6 +27,10 @@ public final class ItemStores: Sendable {
         var registry = AdapterRegistry<OpenItemStore>(purpose)
         registry.register(embedded) { values in
             { context in try await Self.openEmbedded(values, context) }
+        }
+        registry.register(.redisItems) { values in
+            let settings = try RedisItemStoreSettings(values)
+            return { context in try await RedisItemStore.open(settings, context) }
         }
         self.registry = Mutex(registry)
     }

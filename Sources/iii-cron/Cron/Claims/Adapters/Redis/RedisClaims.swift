@@ -9,7 +9,6 @@ final class RedisClaims: FireClaim {
     private let settings: RedisClaimSettings
     private let instance: String
 
-    private static let connectTimeout = TimeAmount.seconds(5)
     private static let scripts = [
         RedisClaimScripts.claim, RedisClaimScripts.renew, RedisClaimScripts.finish, RedisClaimScripts.leave,
     ]
@@ -20,54 +19,11 @@ final class RedisClaims: FireClaim {
         self.instance = instance
     }
 
-    struct Unreachable: Error, CustomStringConvertible { let description: String }
-
     /// Connects; throws when that does not succeed within 5 s.
     static func open(_ settings: RedisClaimSettings, at site: FireClaimSite) async throws -> RedisClaims {
-        let logger = site.logger
-        let address = settings.url.displayText
-        let connected = site.eventLoop.makePromise(of: RedisClient.self)
-        let client = RedisClient(settings.client, on: site.eventLoop)
-        let bound = NIOLoopBoundBox<State>.makeBoxSendingValue(State(), eventLoop: site.eventLoop)
-        site.eventLoop.execute {
-            client.onStateChange = { change in
-                switch change {
-                case .success(let facts):
-                    if bound.value.isConnected { logger.notice("Redis is back", metadata: ["redis": "\(address)"]) }
-                    for warning in facts.warnings where bound.value.said.insert(warning).inserted {
-                        logger.warning(.redisUnsafe, "\(warning)", metadata: ["redis": "\(address)"])
-                    }
-                    bound.value.isConnected = true
-                    connected.succeed(client)
-                case .failure(let error):
-                    bound.value.lastError = error.message
-                    guard bound.value.isConnected else { return }
-                    logger.warning(
-                        .redisUnreachable, "Redis cannot be reached; ticks are claimed when it is back",
-                        metadata: ["redis": "\(address)", "error": "\(error.message)"])
-                }
-            }
-            client.start(scripts: scripts)
-            site.eventLoop.scheduleTask(in: connectTimeout) {
-                let cause = bound.value.lastError.map { "Failed to connect to Redis at \(address): \($0)" }
-                connected.fail(
-                    Unreachable(
-                        description: cause
-                            ?? "Redis connection timed out after 5s. Please ensure Redis is running at: \(address)"))
-            }
-        }
-        do {
-            return RedisClaims(client: try await connected.futureResult.get(), settings: settings, instance: site.instance)
-        } catch {
-            site.eventLoop.execute { client.stop() }
-            throw error
-        }
-    }
-
-    private struct State {
-        var isConnected = false
-        var lastError: String?
-        var said: Set<String> = []
+        let client = try await RedisClient.open(
+            settings.client, scripts: scripts, on: site.eventLoop, logger: site.logger, consequence: "ticks are claimed when it is back")
+        return RedisClaims(client: client, settings: settings, instance: site.instance)
     }
 
     // MARK: Keys
