@@ -21,6 +21,7 @@ build: ## release build of every executable
 	swift build -c release --static-swift-stdlib --product iii-observability
 	swift build -c release --static-swift-stdlib --product hello-worker
 	swift build -c release --static-swift-stdlib --product visits-worker
+	swift build -c release --static-swift-stdlib --product board-worker
 
 test: ## everything but soak and benchmarks
 	@scripts/install-packages build test

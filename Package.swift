@@ -36,6 +36,7 @@ let package = Package(
         .executable(name: "iii-observability", targets: ["iii-observability"]),
         .library(name: "IIIObservability", targets: ["IIIObservability", "IIISignals"]),
         .executable(name: "hello-worker", targets: ["hello-worker"]),
+        .executable(name: "board-worker", targets: ["board-worker"]),
         .executable(name: "iii-load", targets: ["iii-load"]),
     ],
     dependencies: [
@@ -186,6 +187,7 @@ let package = Package(
             path: "Sources/iii-observability/Command"),
 
         // Examples and benchmarks
+        .executableTarget(name: "board-worker", dependencies: ["IIIWorker"], path: "examples/board"),
         .executableTarget(name: "visits-worker", dependencies: ["IIIWorker"], path: "examples/visits"),
         .executableTarget(name: "queue-example", dependencies: ["IIIWorker"], path: "examples/queue"),
         .executableTarget(name: "hello-worker", dependencies: ["IIIWorker"], path: "examples/hello", exclude: ["config.yaml"]),

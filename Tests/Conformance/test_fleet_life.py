@@ -523,7 +523,7 @@ def test_sighup_reloads_what_no_terminal_has_started(tmp_path):
 @pytest.mark.parametrize("wrapper", ["script", "make"])
 def test_one_ctrl_c_drains(tmp_path, wrapper):
     with prepared(tmp_path, http={}) as fleet:
-        env = {**fleet.env, "III_BIN_DIR": str(BIN.resolve()), "III_PORT": str(fleet.port), "III_HTTP_PORT": str(fleet.http_port), "III_DATA_DIR": str(tmp_path / "data")}
+        env = {**fleet.env, "III_BIN_DIR": str(BIN.resolve()), "III_PORT": str(fleet.port), "III_HTTP_PORT": str(fleet.http_port), "III_STREAM_PORT": str(free_port()), "III_DATA_DIR": str(tmp_path / "data")}
         command = [ROOT / "scripts" / "up"]
         if wrapper == "make":
             (tmp_path / "Makefile").write_text(f"up:\n\t@{ROOT}/scripts/up\n")

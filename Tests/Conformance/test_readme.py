@@ -17,7 +17,7 @@ from wire import BIN, ROOT, alive, free_port, wait_for
 def up(tmp_path):
     port, http_port = free_port(), free_port()
     environment = {
-        **os.environ, "III_PORT": str(port), "III_HTTP_PORT": str(http_port), "III_BIN_DIR": str(BIN), "XDG_RUNTIME_DIR": str(tmp_path), "III_DATA_DIR": str(tmp_path / "data"),
+        **os.environ, "III_PORT": str(port), "III_HTTP_PORT": str(http_port), "III_STREAM_PORT": str(free_port()), "III_BIN_DIR": str(BIN), "XDG_RUNTIME_DIR": str(tmp_path), "III_DATA_DIR": str(tmp_path / "data"),
         "III_URL": f"ws://127.0.0.1:{port}"}
     log = open(tmp_path / "up.log", "w+b")
     process = subprocess.Popen([ROOT / "scripts" / "up"], env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -52,6 +52,16 @@ def test_the_printed_command_works_and_a_killed_builtin_comes_back(up):
     up.send_signal(signal.SIGTERM)
     assert up.wait(20) == 0
     assert not alive(first)
+
+
+def test_the_board_is_part_of_the_example_fleet(up):
+    def notes():
+        done = subprocess.run([BIN / "iii-core", "trigger", "stream::list", "stream_name=board", "group_id=notes", "--port", up.environment["III_PORT"]], capture_output=True, text=True)
+        return done.returncode == 0 and json.loads(done.stdout)
+
+    page = wait_for(lambda: (answer := requests.get(f"{up.http}/board", timeout=10)).status_code == 200 and answer.text, "the page is served")
+    assert f":{up.environment['III_STREAM_PORT']}/" in page
+    assert wait_for(notes, "its clock ticks")[0]["id"] == "clock"
 
 
 def test_the_readme_calls_the_example_from_the_command_line(up):
