@@ -1,5 +1,6 @@
 """Fire-and-forget topics (docs/reference/pubsub.md), with real processes."""
 
+import contextlib
 import json
 import os
 import re
@@ -7,14 +8,19 @@ import signal
 import subprocess
 
 import pytest
+import redis_server
 
 from wire import BIN, ROOT, fleet, wait_for
 
 
-@pytest.fixture(scope="module")
-def core():
-    with fleet(workers=[{"name": "iii-pubsub"}]) as it:
-        yield it
+@pytest.fixture(scope="module", params=["local", "redis"])
+def core(request):
+    with contextlib.ExitStack() as stack:
+        config = None
+        if request.param == "redis":
+            server = stack.enter_context(redis_server.running())
+            config = {"adapter": {"name": "redis", "config": {"redis_url": server.url}}}
+        yield stack.enter_context(fleet(workers=[{"name": "iii-pubsub", "config": config}]))
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import time
 import uuid
 
 import pytest
+import redis_server
 import yaml
 
 from processes import entries_of, prepared, reloads, run_core, running, save
@@ -42,10 +43,19 @@ def queue_entry(**config) -> dict:
     return {"name": "iii-queue", "config": {"queue_configs": QUEUES, **config}}
 
 
+@pytest.fixture(scope="module", params=["builtin", "redis"])
+def store(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def core():
-    with fleet(workers=[queue_entry()]) as it:
-        yield it
+def core(store):
+    with contextlib.ExitStack() as stack:
+        config = {}
+        if store == "redis":
+            server = stack.enter_context(redis_server.running("--appendonly", "yes"))
+            config = {"adapter": {"name": "redis", "config": {"redis_url": server.url}}}
+        yield stack.enter_context(fleet(workers=[queue_entry(**config)]))
 
 
 @pytest.fixture
@@ -607,13 +617,13 @@ def test_what_waited_too_long_is_dead(wire):
 # Looking after queues
 
 
-def test_listings_show_queues_and_topics(wire):
+def test_listings_show_queues_and_topics(store, wire):
     name = topic()
     subscribed(wire, function(wire), name)
     rows = {row["name"]: row for row in wire.call("engine::queue::list_topics")}
     assert rows["payment"] == {"name": "payment", "broker_type": "function_queue", "subscriber_count": 2}
     assert rows["default"]["subscriber_count"] == 10
-    assert rows[name] == {"name": name, "broker_type": "builtin", "subscriber_count": 1}
+    assert rows[name] == {"name": name, "broker_type": store, "subscriber_count": 1}
     assert not [row for row in rows if row.startswith("__fn_queue::")]
     found = stats(wire, "payment")
     assert found["consumer_count"] == 2 and found["config"]["type"] == "fifo" and found["depth"] == 0
@@ -744,7 +754,7 @@ def test_a_changed_configuration_is_taken_over_without_a_restart(tmp_path):
         ({"queue_configs": {"q": {"type": "fifo"}}}, "Queue 'q' is of type 'fifo' but 'message_group_field' is not set"),
         ({"queue_configs": {"q": {"concurrency": 0}}}, "Queue 'q' has 'concurrency' 0; it must be at least 1"),
         ({"queue_configs": {"q": {"fake_key": 1}}}, "fake_key"),
-        ({"adapter": {"name": "redis"}}, "`builtin`"),
+        ({"adapter": {"name": "kafka"}}, "`builtin`"),
     ],
     ids=["type", "group-field", "concurrency", "unknown-key", "unknown-adapter"],
 )

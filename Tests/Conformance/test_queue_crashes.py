@@ -1,9 +1,10 @@
 """Kills under load: what was acknowledged is delivered, and the order of every group holds (docs/guarantees.md).
 
-`III_QUEUE_ROUNDS` rounds (default 5), each with a seed of its own; `III_QUEUE_SEED=N` replays from that one.
+`III_QUEUE_ROUNDS` rounds (default 5) for each store, each with a seed of its own; `III_QUEUE_SEED=N` replays from that one.
 """
 
 import collections
+import contextlib
 import json
 import os
 import pathlib
@@ -14,6 +15,7 @@ import threading
 import time
 
 import pytest
+import redis_server
 
 from processes import prepared
 from wire import Wire, wait_for
@@ -100,11 +102,23 @@ class Consumer(Client):
             self.wire.answer(message)
 
 
+@contextlib.contextmanager
+def stored(store: str):
+    """What a fleet needs for its store: the adapter, and the server that can be killed."""
+    if store == "builtin":
+        yield {"name": "builtin"}, None
+    else:
+        with redis_server.running("--appendonly", "yes", "--appendfsync", "always") as server:
+            yield {"name": "redis", "config": {"redis_url": server.url, "lease_ms": 2000}}, server
+
+
+@pytest.mark.parametrize("store", ["builtin", "redis"])
 @pytest.mark.parametrize("seed", range(FIRST, FIRST + ROUNDS))
-def test_nothing_acknowledged_is_lost_and_every_group_keeps_its_order(seed):
+def test_nothing_acknowledged_is_lost_and_every_group_keeps_its_order(store, seed):
     generator = random.Random(seed)
-    with tempfile.TemporaryDirectory(prefix="iii-crash-") as directory:
-        with prepared(pathlib.Path(directory), workers=[{"name": "iii-queue", "config": {"queue_configs": QUEUES}}]) as it:
+    with tempfile.TemporaryDirectory(prefix="iii-crash-") as directory, stored(store) as (adapter, server):
+        entry = {"name": "iii-queue", "config": {"queue_configs": QUEUES, "adapter": adapter}}
+        with prepared(pathlib.Path(directory), workers=[entry]) as it:
             it.up()
             consumer = Consumer(it.port, seed)
             producers = [Producer(it.port, f"g{n}") for n in range(GROUPS)]
@@ -112,8 +126,11 @@ def test_nothing_acknowledged_is_lost_and_every_group_keeps_its_order(seed):
                 for _ in range(4):
                     # Not a wait for something: any moment under load is to do.
                     time.sleep(generator.uniform(0.2, 1.0))
-                    victim = generator.choice(["iii-queue", "iii-queue", "core", "worker"])
-                    if victim == "core":
+                    victim = generator.choice(["iii-queue", "iii-queue", "core", "worker"] + ["server"] * (3 if server else 0))
+                    if victim == "server":
+                        server.kill()
+                        server.start()
+                    elif victim == "core":
                         it.kill()
                         it.spawn()
                         it.wait_ready()
@@ -150,5 +167,5 @@ def test_nothing_acknowledged_is_lost_and_every_group_keeps_its_order(seed):
             for group, numbers in consumer.deliveries.items():
                 # Repeated, maybe; never one before one that it must follow.
                 assert all(a <= b for a, b in zip(numbers, numbers[1:])), f"seed {seed}, group {group}: {numbers}"
-            print(f"seed {seed}: {acknowledged} acknowledged, {delivered} delivered, {delivered - distinct} of them again")
+            print(f"{store}, seed {seed}: {acknowledged} acknowledged, {delivered} delivered, {delivered - distinct} of them again")
             it.stop()

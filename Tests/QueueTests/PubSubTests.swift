@@ -8,7 +8,9 @@ import Testing
 
 /// `PubSubBusContract` for every registered bus; `AdapterContract` fails for one that is registered and not tried.
 @Suite struct PubSubBusTests {
-    static let contract = AdapterContract(PubSub.buses.withLock { $0 }, configs: ["local": { [:] }])
+    static let contract = AdapterContract(
+        PubSub.buses.withLock { $0 }, configs: ["local": { [:] }, "redis": { ["redis_url": .string(server.url)] }])
+    private static let server = RedisUnderTest.server
 
     @Test(arguments: contract.names, PubSubBusContract.cases) func holds(_ name: String, _ promise: PubSubBusContract.Case) async throws {
         try await promise.run(try Self.contract.opener(name))

@@ -11,7 +11,15 @@ import Testing
 @Suite(.serialized) struct QueueStoreTests {
     static let contract = AdapterContract(
         Queue.stores.withLock { $0 },
-        configs: ["builtin": { ["store_method": "file_based", "file_path": .string(try temporaryDirectory()), "durability": "normal"] }])
+        configs: [
+            "builtin": { ["store_method": "file_based", "file_path": .string(try temporaryDirectory()), "durability": "normal"] },
+            "redis": {
+                [
+                    "redis_url": .string(RedisUnderTest.server.url), "key_prefix": .string(UUIDBits.random().text + ":"), "lease_ms": 1000,
+                    "instance": .string("test"),
+                ]
+            },
+        ])
 
     static func temporaryDirectory() throws -> String {
         var template = Array("/tmp/iii-queue-XXXXXX".utf8CString)

@@ -80,6 +80,10 @@ public enum DiagnosticCode: String, Sendable, CaseIterable {
     case redisUnsafe = "redis_unsafe"
     case redisForeignValue = "redis_foreign_value"
 
+    // Queues and topics on a broker.
+    case leaseLost = "lease_lost"
+    case messagesMissed = "messages_missed"
+
     // The fleet.
     case childFailed = "child_failed"
     case childGivenUp = "child_given_up"

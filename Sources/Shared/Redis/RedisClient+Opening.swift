@@ -14,6 +14,7 @@ extension RedisClient {
 
     private struct Progress {
         var isConnected = false
+        var isAway = false
         var lastError: String?
         var said: Set<String> = []
     }
@@ -21,10 +22,10 @@ extension RedisClient {
     /// A client with its first connection, which it has 5 s for; then it throws `Unreachable`.
     ///
     /// From then on the log is told when the server goes and comes back, and why it may lose what it answers. `consequence` says what becomes of
-    /// the work meanwhile. `connected` is called at every connection, on the event loop.
+    /// the work meanwhile; `keepsData` whether it matters that the server may forget. `connected` is called at every connection, on the event loop.
     public static func open(
         _ settings: RedisSettings, scripts: [RedisScript] = [], on eventLoop: any EventLoop, logger: Logger, consequence: String,
-        connected: @escaping @Sendable (RedisServerFacts) -> Void = { _ in }
+        keepsData: Bool = true, connected: @escaping @Sendable (RedisServerFacts) -> Void = { _ in }
     ) async throws -> RedisClient {
         let address = settings.url.displayText
         let first = eventLoop.makePromise(of: RedisClient.self)
@@ -34,8 +35,9 @@ extension RedisClient {
             client.onStateChange = { [unowned client] change in
                 switch change {
                 case .success(let facts):
-                    if progress.value.isConnected { logger.notice("Redis is back", metadata: ["redis": "\(address)"]) }
-                    for warning in facts.warnings where progress.value.said.insert(warning).inserted {
+                    if progress.value.isAway { logger.notice("Redis is back", metadata: ["redis": "\(address)"]) }
+                    progress.value.isAway = false
+                    for warning in facts.warnings where keepsData && progress.value.said.insert(warning).inserted {
                         logger.warning(.redisUnsafe, "\(warning)", metadata: ["redis": "\(address)"])
                     }
                     progress.value.isConnected = true
@@ -43,7 +45,9 @@ extension RedisClient {
                     connected(facts)
                 case .failure(let error):
                     progress.value.lastError = error.message
-                    guard progress.value.isConnected else { return }
+                    // Once: every attempt to come back that fails says the same.
+                    guard progress.value.isConnected, !progress.value.isAway else { return }
+                    progress.value.isAway = true
                     logger.warning(
                         .redisUnreachable, "Redis cannot be reached; \(consequence)",
                         metadata: ["redis": "\(address)", "error": "\(error.message)"])

@@ -58,6 +58,8 @@ public enum PubSubBusContract {
 final class BusUnderTest: @unchecked Sendable {
     private let bus: any PubSubBus
     private let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+    /// Behind every topic, so that runs do not meet in a shared broker.
+    private let mark = "-\(UInt64.random(in: 0...UInt64.max))"
     private let heard = Mutex<[(topic: String, payload: String)]>([])
     /// Payload by which a subscription is recognised as being in force.
     private static let probe = #""is it there?""#
@@ -74,7 +76,8 @@ final class BusUnderTest: @unchecked Sendable {
         var logger = Logger(label: "contract")
         logger.logLevel = .critical
         let context = PubSubContext(eventLoop: group.next(), name: "contract", logger: logger) { [weak self] topic, payload in
-            self?.heard.withLock { $0.append((topic, String(decoding: payload, as: UTF8.self))) }
+            guard let self, topic.hasSuffix(mark) else { return }
+            heard.withLock { $0.append((String(topic.dropLast(mark.count)), String(decoding: payload, as: UTF8.self))) }
         }
         try await bus.start(context, on: loop)
     }
@@ -87,14 +90,14 @@ final class BusUnderTest: @unchecked Sendable {
 
     func publish(_ topic: String, _ payload: String) async throws {
         let error: InvocationError? = await withCheckedContinuation { continuation in
-            group.next().execute { [self] in bus.publish(topic, Array(payload.utf8)) { continuation.resume(returning: $0) } }
+            group.next().execute { [self] in bus.publish(topic + mark, Array(payload.utf8)) { continuation.resume(returning: $0) } }
         }
         if let error { throw error }
     }
 
     /// Returns once the subscription is in force.
     func subscribe(_ topic: String) async throws {
-        group.next().execute { [self] in bus.subscribe(topic) }
+        group.next().execute { [self] in bus.subscribe(topic + mark) }
         for _ in 0..<1000 {
             try await publish(topic, Self.probe)
             for _ in 0..<5 {
@@ -108,7 +111,7 @@ final class BusUnderTest: @unchecked Sendable {
     func unsubscribe(_ topic: String) async {
         await withCheckedContinuation { (done: CheckedContinuation<Void, Never>) in
             group.next().execute { [self] in
-                bus.unsubscribe(topic)
+                bus.unsubscribe(topic + mark)
                 done.resume()
             }
         }

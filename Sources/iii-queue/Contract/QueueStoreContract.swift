@@ -91,7 +91,7 @@ public enum QueueStoreContract {
         func start() async throws -> StoreUnderTest { try await startWithState().0 }
 
         func startWithState() async throws -> (StoreUnderTest, StoredState) {
-            let (store, state) = try await StoreUnderTest.start(open)
+            let (store, state) = try await StoreUnderTest.start(open, as: opened.isEmpty ? "contract" : "contract#\(opened.count + 1)")
             opened.append(store)
             return (store, state)
         }

@@ -20,9 +20,9 @@ final class StoreUnderTest: @unchecked Sendable {
     let changes = Mutex<[StoredState]>([])
 
     /// Opens it and starts it.
-    static func start(_ open: OpenQueueStore) async throws -> (StoreUnderTest, StoredState) {
+    static func start(_ open: OpenQueueStore, as name: String) async throws -> (StoreUnderTest, StoredState) {
         let subject = StoreUnderTest(try await open())
-        return (subject, try await subject.start(on: WorkerLoop(subject.eventLoop)))
+        return (subject, try await subject.start(as: name, on: WorkerLoop(subject.eventLoop)))
     }
 
     private init(_ store: any QueueStore) {
@@ -33,13 +33,13 @@ final class StoreUnderTest: @unchecked Sendable {
         clock = LoopClock(eventLoop)
     }
 
-    private func start(on loop: isolated WorkerLoop) async throws -> StoredState {
+    private func start(as name: String, on loop: isolated WorkerLoop) async throws -> StoredState {
         var logger = Logger(label: "contract")
         logger.logLevel = .critical
         var options = QueueOptions()
         options.concurrency = 100
         let context = QueueStoreContext(
-            eventLoop: eventLoop, name: "contract", queues: ["q": options], clock: clock, logger: logger,
+            eventLoop: eventLoop, name: name, queues: ["q": options], clock: clock, logger: logger,
             changed: { [weak self] state in self?.changes.withLock { $0.append(state) } }, fed: { _ in })
         let state = try await store.start(context, on: loop)
         for key in [QueueStoreContract.queue, QueueStoreContract.topic] { store.serve(key, options, isConsuming: true) }

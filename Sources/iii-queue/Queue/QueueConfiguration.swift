@@ -29,7 +29,7 @@ struct QueueConfiguration: Sendable {
         subscriptionTTL = values[QueueSettings.subscriptionTTL].milliseconds
         self.adapter = values[adapter]
         var defaults = QueueOptions()
-        if self.adapter.name == QueueSettings.builtIn.name {
+        if [QueueSettings.builtIn.name, QueueSettings.redis.name].contains(self.adapter.name) {
             let config = self.adapter.config
             defaults.maxAttempts = config[QueueSettings.topicAttempts]
             defaults.backoffMilliseconds = config[QueueSettings.topicBackoff].milliseconds
@@ -89,6 +89,7 @@ enum QueueStores {
             case .fileBased: BuiltinQueueStore(.file(directory: path, durability, quota: maximumBytes))
             }
         }
+        registry.register(QueueSettings.redis) { RedisQueueStore(try RedisQueueSettings($0)) }
         return registry
     }
 }

@@ -8,7 +8,7 @@ package enum QueueSettings {
         "subscription_ttl_ms", .milliseconds(0...31_536_000_000), default: 604_800_000, change: .live,
         "How long a topic keeps messages for a subscriber whose worker is gone; 0 for ever.")
     package static let adapterText = "Where messages are kept."
-    package static let adapter = Setting("adapter", .adapter([builtIn]), default: ["name": "builtin"], adapterText)
+    package static let adapter = Setting("adapter", .adapter([builtIn, redis]), default: ["name": "builtin"], adapterText)
 
     package static let group = SettingGroup(change: .restart) {
         queues
@@ -133,6 +133,14 @@ package enum QueueSettings {
     package enum TopicMode: String, Sendable, CaseIterable { case concurrent, fifo }
     package static let topicMode = Setting<TopicMode>("mode", .choice, default: "concurrent", "Order of subscriptions that say nothing.")
 
+    /// Of subscriptions that say nothing, in the store's settings.
+    package static let topics = SettingGroup {
+        topicAttempts
+        topicBackoff
+        topicConcurrency
+        topicMode
+    }
+
     package static let builtIn = AdapterDeclaration(
         "builtin", "An embedded store.",
         SettingGroup(open: true) {
@@ -140,14 +148,39 @@ package enum QueueSettings {
             path
             durability
             maxBytes
-            topicAttempts
-            topicBackoff
-            topicConcurrency
-            topicMode
+            topics
             Setting(
                 "save_interval_ms", .milliseconds, absent: "saved before the answer", example: 5000,
                 "Of the reference.")
             Setting("channel_size", .count, default: 256, "Of the reference.")
             Setting("poll_interval_ms", .milliseconds, default: 100, "Of the reference; messages are handed on at once.")
+        })
+
+    // MARK: Redis
+
+    package static let redisURL = Setting(
+        "redis_url", .text(.url("redis", "rediss", "unix")), default: "redis://localhost:6379", secret: false,
+        "Server; a password in it is not shown.")
+    package static let keyPrefix = Setting(
+        "key_prefix", .text, absent: "none", example: "staging:",
+        "Leads every key: systems that share a server and are not the same need different ones.")
+    package static let lease = Setting(
+        "lease_ms", .milliseconds(1_000...600_000), default: 10_000,
+        "How long what a process has stays its own when it dies or hangs; it renews it while it lives.")
+    package static let waitReplicas = Setting(
+        "wait_replicas", .count(0...100), default: 0, "Replicas that must have a write before it is answered.")
+    package static let instance = Setting(
+        "instance", .text, absent: "host and working directory", example: "orders-1",
+        "Who this is among the instances, over all restarts; no two at a time may be the same.")
+
+    package static let redis = AdapterDeclaration(
+        "redis", "A Redis server, shared by all instances.",
+        SettingGroup(open: true) {
+            redisURL
+            keyPrefix
+            lease
+            waitReplicas
+            instance
+            topics
         })
 }

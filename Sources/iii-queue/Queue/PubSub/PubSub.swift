@@ -18,6 +18,7 @@ public final class PubSub: CoreWorker {
         {
             var registry = AdapterRegistry<any PubSubBus>("pub/sub bus")
             registry.register(PubsubSettings.local) { _ in LocalBus() }
+            registry.register(PubsubSettings.redis) { try RedisBus($0) }
             return registry
         }())
 
