@@ -176,10 +176,11 @@ let package = Package(
 
         // iii-observability
         .target(name: "IIISignals", dependencies: ["IIIProtocol"], path: "Sources/iii-observability/Model"),
+        .target(name: "IIIOTLP", dependencies: ["IIIProtocol", "IIISignals"], path: "Sources/iii-observability/OTLP"),
         .target(
             name: "IIIObservability",
             dependencies: [
-                "IIISignals", "IIIProtocol", "IIISettings", "IIIStorage", "IIITelemetry", "IIIWorker", nioCore, logging,
+                "IIISignals", "IIIOTLP", "IIIProtocol", "IIISettings", "IIIStorage", "IIITelemetry", "IIIWorker", nioCore, logging,
             ],
             path: "Sources/iii-observability/Observability"),
         .executableTarget(

@@ -45,8 +45,9 @@ import Testing
         "iii-cron/Contract": ["IIICron"],
         "iii-cron/Command": ["IIITelemetry", "IIIWorker", "IIICron"],
         "iii-observability/Model": ["IIIProtocol"],
+        "iii-observability/OTLP": ["IIIProtocol", "IIISignals"],
         "iii-observability/Observability": [
-            "IIIProtocol", "IIISettings", "IIISignals", "IIIStorage", "IIITelemetry", "IIIWorker",
+            "IIIOTLP", "IIIProtocol", "IIISettings", "IIISignals", "IIIStorage", "IIITelemetry", "IIIWorker",
         ],
         "iii-observability/Command": ["IIITelemetry", "IIIWorker", "IIIObservability"],
         "iii-http/Command": ["IIIProtocol", "IIITelemetry", "IIIWorker", "IIIHTTPGateway", "IIIHTTPFunctions"],
@@ -55,7 +56,7 @@ import Testing
     /// Only these may touch sockets; the protocol, the tables' rules and configuration stay free of I/O.
     static let withoutNIO: Set<String> = [
         "Shared/Protocol", "Shared/Crypto", "Shared/Settings", "Shared/Telemetry", "Shared/Configuration", "Shared/Storage",
-        "iii-core/Supervision", "iii-observability/Model",
+        "iii-core/Supervision", "iii-observability/Model", "iii-observability/OTLP",
     ]
 
     @Test(arguments: allowed.keys.sorted())

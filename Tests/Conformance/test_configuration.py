@@ -542,11 +542,11 @@ def test_two_worker_managers_both_accept_workers(tmp_path):
 
 
 def test_mandatory_functions_are_there_without_an_entry(tmp_path):
-    with running(tmp_path) as fleet:
+    with running(tmp_path, text=manager("@PORT@") + "# iii-observability runs without being named\n") as fleet:
         caller = fleet.connect()
         assert isinstance(caller.call("engine::workers::list", {})["workers"], list)
         caller.close()
-        assert "iii-observability" in fleet.rows()
+        assert fleet.rows()["iii-observability"]["state"] == "ready"
 
 
 def test_ignored_entries_are_accepted_and_said_to_be_with_their_keys(tmp_path):

@@ -235,6 +235,7 @@ class Fleet:
         self.config = directory / "config.yaml"
         self.env = {**os.environ, "XDG_RUNTIME_DIR": str(directory), "NO_COLOR": "1", "SWIFT_BACKTRACE": "enable=no", **(env or {})}
         self.args = list(args)
+        self.unseen: set[str] = set()
         self.process = None
         if text is None:
             entries = [{"name": "iii-worker-manager", "config": {"host": "127.0.0.1", "port": self.port, **(manager or {})}}]
@@ -246,6 +247,7 @@ class Fleet:
         # It would run in every fleet; only the tests that name it need it.
         if "observability" not in text and not {"--only", "--except"} & set(self.args) and (bin / "iii-observability").is_file():
             self.args += ["--except", "iii-observability"]
+            self.unseen = {"iii-observability"}
 
     @property
     def url(self) -> str:
@@ -281,7 +283,7 @@ class Fleet:
 
     def rows(self) -> dict:
         rows = json.loads(self.cli("ps", "--json").stdout)
-        return {row["name"]: row for row in (rows["children"] if isinstance(rows, dict) else rows)}
+        return {row["name"]: row for row in (rows["children"] if isinstance(rows, dict) else rows) if row["name"] not in self.unseen}
 
     def pid_of(self, name: str) -> int:
         return self.rows()[name]["pid"]

@@ -19,6 +19,8 @@ package struct EnvironmentVariable: Sendable {
         EnvironmentVariable(
             "III_URL", "workers", "WebSocket address of the engine. Default `ws://127.0.0.1:49134`; set by the core for its children."),
         EnvironmentVariable("III_WORKER_NAME", "workers", "Name the worker connects under. Default: host name and process id."),
+        EnvironmentVariable(
+            "DEPLOYMENT_ENVIRONMENT", "`iii-observability`", "`deployment.environment` of what `engine::log::*` writes."),
         EnvironmentVariable("III_ENTRY_NAME", "core workers", "Entry the process serves; set by the core."),
         EnvironmentVariable("III_ISOLATION", "workers", "Text that listings of workers show."),
         EnvironmentVariable(

@@ -26,6 +26,7 @@ public enum DiagnosticCode: String, Sendable, CaseIterable {
     case triggerRefused = "trigger_refused"
     case functionMissing = "function_missing"
     case conditionFailed = "condition_failed"
+    case telemetryRejected = "telemetry_rejected"
     case triggerNeverFires = "trigger_never_fires"
     case deliveryFailed = "delivery_failed"
     case eventsDropped = "events_dropped"

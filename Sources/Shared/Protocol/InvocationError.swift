@@ -147,6 +147,8 @@ public enum ErrorCode: String, Sendable, CaseIterable {
     case streamSendError = "STREAM_SEND_ERROR"
     /// A stream provider's result has not the shape it should have.
     case jsonError = "JSON_ERROR"
+    /// Traces are not kept here.
+    case memoryExporterNotEnabled = "memory_exporter_not_enabled"
     /// Client side only: no answer within the deadline.
     case timeout = "TIMEOUT"
     /// Client side only: the link to the engine is down or broke during the call.

@@ -83,6 +83,14 @@ public final class Telemetry: Sendable {
         return TraceSpan(context: context, record: record, telemetry: self)
     }
 
+    /// The context of a new trace that somebody else records, or none where nothing is recorded: its first span is whatever the callee makes.
+    package func newTrace() -> TraceContext {
+        let context = SpanContext(
+            traceHigh: nextID(), traceLow: nextID(), spanID: nextID(),
+            isSampled: isTracing.load(ordering: .relaxed) && (state.withLock { $0.sampler }?.ratio ?? 0) > 0)
+        return TraceContext(span: context)
+    }
+
     func begin(
         _ name: @autoclosure () -> String, kind: SpanRecord.Kind, parent: TraceContext, startNanoseconds: UInt64
     ) -> (TraceContext, SpanRecord?) {

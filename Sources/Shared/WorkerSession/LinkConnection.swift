@@ -11,7 +11,9 @@ package final class LinkConnection: WebSocketConnection {
     }
 
     package override func connectionOpened() { link.connectionOpened() }
-    package override func messageReceived(_ bytes: UnsafeRawBufferPointer, isText: Bool) { link.messageReceived(bytes) }
+    package override func messageReceived(_ bytes: UnsafeRawBufferPointer, isText: Bool) {
+        link.messageReceived(bytes, isText: isText)
+    }
     package override func connectionClosed() {
         link.connectionClosed()
         onClosed?()

@@ -44,6 +44,9 @@ public final class WorkerLink: @unchecked Sendable {
     /// (docs/reference/core-workers.md).
     package var onOtherCall: ((FunctionID, IncomingCall) -> Void)?
 
+    /// Takes the telemetry frames that the engine passes on, prefix included; the bytes are valid during the call only. For `iii-observability`.
+    package var onTelemetry: ((UnsafeRawBufferPointer) -> Void)?
+
     private var connection: LinkConnection?
     /// Counts connections: answers to calls of an earlier one are not sent on a later one.
     var generation = 0
@@ -358,7 +361,8 @@ public final class WorkerLink: @unchecked Sendable {
         connection?.sendText(message)
     }
 
-    func messageReceived(_ bytes: UnsafeRawBufferPointer) {
+    func messageReceived(_ bytes: UnsafeRawBufferPointer, isText: Bool) {
+        if !isText, let onTelemetry { return onTelemetry(bytes) }
         guard let envelope = Envelope.scan(bytes) else {
             return logger.warning(.messageUndecodable, "an undecodable message from the engine was ignored")
         }

@@ -19,14 +19,12 @@ package enum ObservabilitySettings {
         serviceName
         serviceVersion
         serviceNamespace
-        SettingGroup(inert: later) {
-            traces
-            metrics
-            logs
-            Setting<[SettingValues]>("alerts", .list(.object(alert)), default: [], "Rules over metrics.")
-            liveSpans
-            Setting("span_collapse", .anything, absent: "off", example: [:], "Of newer releases.")
-        }
+        traces
+        metrics
+        logs
+        Setting<[SettingValues]>("alerts", .list(.object(alert)), default: [], inert: later, "Rules over metrics.")
+        liveSpans
+        Setting("span_collapse", .anything, absent: "off", example: [:], inert: later, "Of newer releases.")
     }
 
     /// What is declared and acts on nothing yet.
@@ -67,7 +65,7 @@ package enum ObservabilitySettings {
         exporter
         Setting(
             "endpoint", .text(.url("http", "https")), default: "http://localhost:4317", environment: "OTEL_EXPORTER_OTLP_ENDPOINT",
-            "OTLP endpoint.")
+            inert: later, "OTLP endpoint.")
         samplingRatio
         sampling
         maximumSpans
@@ -89,7 +87,9 @@ package enum ObservabilitySettings {
 
     private static let metrics = SettingGroup {
         metricsEnabled
-        Setting("metrics_exporter", .choice("memory", "otlp"), default: "memory", environment: "OTEL_METRICS_EXPORTER", "Where metrics go.")
+        Setting(
+            "metrics_exporter", .choice("memory", "otlp"), default: "memory", environment: "OTEL_METRICS_EXPORTER", inert: later,
+            "Where metrics go.")
         metricsRetention
         maximumMetrics
         maximumMetricBytes
@@ -110,14 +110,16 @@ package enum ObservabilitySettings {
 
     private static let logs = SettingGroup {
         logsEnabled
-        Setting("logs_exporter", .choice("memory", "otlp", "both"), default: "memory", environment: "OTEL_LOGS_EXPORTER", "Where logs go.")
+        Setting(
+            "logs_exporter", .choice("memory", "otlp", "both"), default: "memory", environment: "OTEL_LOGS_EXPORTER", inert: later,
+            "Where logs go.")
         maximumLogs
         maximumLogBytes
         logsRetention
-        Setting("logs_batch_size", .count, default: 100, environment: "OTEL_LOGS_BATCH_SIZE", "Records per export.")
+        Setting("logs_batch_size", .count, default: 100, environment: "OTEL_LOGS_BATCH_SIZE", inert: later, "Records per export.")
         Setting(
             "logs_flush_interval_ms", .milliseconds, default: 5000, environment: "OTEL_LOGS_FLUSH_INTERVAL_MS",
-            "Longest wait for an export.")
+            inert: later, "Longest wait for an export.")
         logsSamplingRatio
         logsConsoleOutput
     }
@@ -127,10 +129,11 @@ package enum ObservabilitySettings {
     package static let samplingDefault = Setting<Double?>(
         "default", .ratio, absent: "`sampling_ratio`", example: 1.0, "Share where no rule fits.")
     package static let parentBased = Setting<Bool?>(
-        "parent_based", .boolean, absent: "true", example: true, "Follow the parent's decision.")
+        "parent_based", .boolean, absent: "true", example: true, inert: later, "Follow the parent's decision.")
     package static let samplingRules = Setting<[SettingValues]>(
-        "rules", .list(.object(samplingRuleGroup)), default: [], "The first that fits decides.")
-    package static let rateLimit = Setting<SettingValues?>("rate_limit", .object(rateLimitGroup), absent: "none", "Ceiling over all rules.")
+        "rules", .list(.object(samplingRuleGroup)), default: [], inert: later, "The first that fits decides.")
+    package static let rateLimit = Setting<SettingValues?>(
+        "rate_limit", .object(rateLimitGroup), absent: "none", inert: later, "Ceiling over all rules.")
     package static let ruleOperation = Setting<String?>(
         "operation", .text, absent: "any", example: "checkout::*", "Name of the span; `*` and `?` stand for any text and any character.")
     package static let ruleService = Setting<String?>(
@@ -191,10 +194,11 @@ package enum ObservabilitySettings {
 
     // MARK: Traces on disk
 
-    package static let storageEnabled = Setting("enabled", .boolean, default: true, "Keep traces on disk.")
-    package static let storageDirectory = Setting("directory", .text, default: "./data/observability/traces", "Where they are kept.")
+    package static let storageEnabled = Setting("enabled", .boolean, default: true, inert: later, "Keep traces on disk.")
+    package static let storageDirectory = Setting(
+        "directory", .text, default: "./data/observability/traces", inert: later, "Where they are kept.")
     package static let maximumDiskBytes = Setting(
-        "max_disk_bytes", .bytes(67_108_864...(1 << 50)), default: 1_073_741_824, "Oldest traces are removed above this.")
+        "max_disk_bytes", .bytes(67_108_864...(1 << 50)), default: 1_073_741_824, inert: later, "Oldest traces are removed above this.")
     package static let storageRetention = Setting(
         "retention_seconds", .seconds, default: 2_592_000, "How long traces are kept; 0: no limit of age.")
     package static let maximumSpanBytes = Setting(
@@ -206,7 +210,8 @@ package enum ObservabilitySettings {
         maximumDiskBytes
         storageRetention
         maximumSpanBytes
-        Setting("memory_low_watermark_ratio", .number(0.5...0.95), default: 0.75, "Share of memory that eviction frees down to.")
-        Setting("pending_max_age_seconds", .seconds, default: 3600, "Longest wait for the end of a span.")
+        Setting(
+            "memory_low_watermark_ratio", .number(0.5...0.95), default: 0.75, inert: later, "Share of memory that eviction frees down to.")
+        Setting("pending_max_age_seconds", .seconds, default: 3600, inert: later, "Longest wait for the end of a span.")
     }
 }

@@ -38,18 +38,22 @@ final class TelemetryRelay {
 
     func received(_ bytes: UnsafeRawBufferPointer, from connection: WebSocketConnection) {
         let body = UnsafeRawBufferPointer(rebasing: bytes[4...])
-        guard JSONText.isValid(body) else {
-            engine.counters.telemetryMalformed += 1
-            engine.logger.debug("telemetry frame dropped: its body is not JSON")
-            return
-        }
-        // Decoded for its gauges, which takes a while: no worker's fit more.
+        // Nobody here reads the rest: what of it can be used is for its receiver to say.
         if bytes[0] == UInt8(ascii: "M") {
+            guard JSONText.isValid(body) else {
+                engine.counters.telemetryMalformed += 1
+                return pass(on: bytes)
+            }
+            // Decoded for its gauges, which takes a while: no worker's fit more.
             if body.count <= engine.options.maximumRegistrationBytes { tap(body) }
             if !frames.keep(body, of: ObjectIdentifier(connection), maximumBytes: engine.options.metricsBufferBytes) {
                 engine.counters.metricFramesRefused += 1
             }
         }
+        pass(on: bytes)
+    }
+
+    private func pass(on bytes: UnsafeRawBufferPointer) {
         if let index = consumers.lastIndex(where: { $0.connection.phase == .open }) {
             relay(bytes, to: index)
         } else if engine.entryConfigurations[Self.consumer] != nil {

@@ -95,6 +95,8 @@ extension Engine {
             call.succeed([:])
         }
         add("core::metrics::snapshot", "The engine's counters and table sizes") { [self] call, _ in call.succeed(metricsSnapshot()) }
+        add("core::metrics::calls", "The engine's counts of calls and workers, by function") { [self] call, _ in call.succeed(callCounts())
+        }
         for command in ["list", "restart", "stop", "start", "logs"] {
             add("core::fleet::\(command)", "As `iii-core \(command)`") { [self] call, _ in
                 let loop = eventLoop
@@ -114,6 +116,30 @@ extension Engine {
     /// The function that a built-in wants to be called back on: one of its own, or a public one.
     private static func callback(_ id: String, of worker: Worker) throws(InvocationError) -> FunctionID {
         worker.mayServePrivate(id) ? FunctionID(own: id) : try FunctionID(id)
+    }
+
+    /// What `engine::metrics::list` shows of the engine: every call that has ended, or is under way, of a function that was found.
+    private func callCounts() -> JSONValue {
+        let statistics = functionStatistics.all
+        let succeeded = statistics.reduce(0) { $0 + $1.succeeded.count }
+        let failed = statistics.reduce(0) { $0 + $1.failed.count }
+        let underWay = registry.workers.values.reduce(0) { $0 + $1.invocations.count }
+        var functions: [String: JSONValue] = [:]
+        for one in statistics {
+            let count = one.succeeded.count + one.failed.count
+            if count > 0 { functions[one.key?.id ?? "other"] = .integer(Int64(clamping: count)) }
+        }
+        return [
+            "invocations": [
+                "total": .integer(Int64(clamping: succeeded + failed) + Int64(underWay)), "success": .integer(Int64(clamping: succeeded)),
+                "error": .integer(Int64(clamping: failed)), "deferred": JSONValue(counters.invocationsDeferred),
+                "by_function": .object(functions),
+            ],
+            "workers": [
+                "spawns": JSONValue(counters.workersConnected), "deaths": JSONValue(counters.workersLeft),
+                "active": JSONValue(max(0, counters.workersConnected - counters.workersLeft)),
+            ],
+        ]
     }
 
     package func metricsSnapshot() -> JSONValue {
