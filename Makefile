@@ -43,9 +43,10 @@ test-sdk: ## the official SDK suites only
 	@scripts/install-packages build test
 	@scripts/test release sdk
 
-soak: build ## an hour of kills and load, and 100 rounds of kills against queues; stops by itself
+soak: build ## an hour of kills and load, 100 rounds of kills against queues, 50 against a shared Redis; stops by itself
 	@scripts/install-packages build test
 	III_QUEUE_ROUNDS=100 .cache/venv/bin/python -m pytest -q Tests/Conformance/test_queue_crashes.py
+	III_ITEMS_ROUNDS=50 .cache/venv/bin/python -m pytest -q Tests/Conformance/test_shared_items_crashes.py
 	.cache/venv/bin/python Tests/Conformance/soak.py --minutes 60
 
 bench: ## measure against the named peers and print the table of docs/benchmarks.md
@@ -55,6 +56,7 @@ bench: ## measure against the named peers and print the table of docs/benchmarks
 	.cache/venv/bin/python benchmarks/run.py
 	.cache/venv/bin/python benchmarks/streams.py
 	.cache/venv/bin/python benchmarks/cron.py
+	.cache/venv/bin/python benchmarks/state.py
 
 bench-stores: ## measure the embedded store beside the bare C library, and the Redis client beside redis-benchmark
 	@scripts/install-packages build test bench

@@ -70,8 +70,11 @@ def script(server, words: list[str], in_flight: int, seconds: float) -> dict:
     while True:
         command = ["redis-benchmark", "-h", "127.0.0.1", "-p", str(server.port), "-c", "1", "-P", str(in_flight), "-n", str(count), "-r", str(in_flight), "--csv", *words]
         begun = time.monotonic()
-        lines = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout.splitlines()
-        rate = float(lines[-1].split('",')[-1].split(",")[0].strip('"')) if '","' not in lines[-1] else float(lines[-1].split('","')[1])
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        if done.returncode != 0:
+            raise SystemExit(f"redis-benchmark: {done.stderr}\n{(server.directory / 'log').read_text()[-1500:]}")
+        # The command, in quotes that it does not escape, then numbers.
+        rate = float(re.search(r'"([\d.]+)"(?:,"[\d.]+"){6}$', done.stdout.strip().splitlines()[-1]).group(1))
         if time.monotonic() - begun >= seconds / 2:
             return {"round_trips_per_second": rate}
         count = int(rate * seconds)

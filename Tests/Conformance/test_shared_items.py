@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import signal
 import tempfile
 import threading
@@ -13,9 +14,9 @@ import uuid
 import pytest
 import redis_server
 from processes import prepared, run_core, settle
+from streams import Client, at
 from test_state import raw_call
-from test_stream import Client, at
-from wire import fleet, free_port, wait_for
+from wire import ROOT, free_port, wait_for
 
 
 def adapter(server, **config) -> dict:
@@ -229,6 +230,18 @@ def test_an_expiry_is_told_once_to_everybody(pair, name):
             own.close()
 
 
+@pytest.mark.parametrize("key", ["a\0b", "é\"\\/", "a:b"], ids=["nul", "escapes", "colon"])
+def test_an_expiry_is_told_under_any_name(pair, name, key):
+    with connections(pair[0]) as (a,):
+        own = Client(pair[1].stream_port)
+        own.join(name + key, key)
+        own.recv()
+        a.call("stream::set", {"stream_name": name + key, "group_id": key, "item_id": key, "data": [1], "ttl_ms": 200})
+        assert own.events(2) == [("create", key, [1]), ("delete", key, [1])]
+        assert key not in a.call("stream::list_groups", {"stream_name": name + key})
+        own.close()
+
+
 # Names and neighbours
 
 HOSTILE = ["", " ", ":", "a:b", "::", "a\0b", "*", "x[1]", "c:\\d", "é", "e\u0301", "😀", "\n", '"', "{x}", "iii:facts:x", "%2F", "n" * 512]
@@ -327,6 +340,46 @@ def test_events_of_the_reference_reach_clients_and_rubbish_harms_nobody(pair, se
     own.close()
 
 
+def test_what_others_do_to_the_keys_beside_the_values_mends_itself(pair, server, name):
+    """An evicting server, or a person with a shell."""
+    with connections(*pair) as (a, b):
+        at_ = {"scope": name}
+        for key in "cab":
+            a.call("state::set", {**at_, "key": key, "value": key})
+        for beside in ("facts", "order", "names"):
+            assert server.command("DEL", f"iii:{beside}:state:{name}") == b":1\r\n"
+            assert sorted(b.call("state::list", at_)) == ["a", "b", "c"]
+            page = b.call("state::list", {**at_, "order": "id", "limit": 2, "with_ids": True})
+            assert [item["id"] for item in page["items"]] == ["a", "b"], beside
+            assert a.call("state::set", {**at_, "key": "a", "value": "a"})["old_value"] == "a"
+        server.command("DEL", f"state:{name}")
+        assert a.call("state::list", at_) == [] and a.call("state::count", at_) == {"count": 0}
+        assert name not in b.call("state::list_groups")["groups"]
+        for rubbish in ("x", "99999999999999999999999"):
+            server.command("SET", "iii:revision", rubbish)
+            first = a.call("state::set", {**at_, "key": "k", "value": 1, "return_meta": True})["revision"]
+            assert b.call("state::set", {**at_, "key": "k", "value": 2, "return_meta": True})["revision"] > first
+
+
+def test_a_user_with_no_more_rights_than_documented_can_do_it_all(name):
+    text = (ROOT / "docs/operations.md").read_text()
+    rights = re.search(r"and `(\+@all[^`]*)`", text).group(1).split()
+    with redis_server.running() as server:
+        server.command("ACL", "SETUSER", "iii", "on", ">secret", "~*", "&stream::events", "&iii:echo:*", *rights)
+        url = server.url.replace("redis://", "redis://iii:secret@")
+        with sharing(url, {}) as (it,), connections(it) as (wire,):
+            own = Client(it.stream_port)
+            own.join(name, "g")
+            own.recv()
+            wire.call("stream::set", {**at(name, "k"), "data": 1, "ttl_ms": 300})
+            assert own.events(2) == [("create", "k", 1), ("delete", "k", 1)]
+            wire.call("stream::send", {**at(name), "type": "t", "data": 1})
+            assert own.events(1)[0][0] == "event"
+            assert wire.call("state::set_many", {"scope": name, "items": [{"key": "a", "value": 1}]})["items"]
+            assert "secret" not in it.output()
+            own.close()
+
+
 # Trouble
 
 
@@ -373,6 +426,28 @@ def test_a_lost_subscription_comes_back_with_a_fresh_snapshot(pair, server, name
         a.call("stream::set", {**at(name, "late"), "data": {"id": "late"}})
         for own in clients:
             follow(own, {}, lambda items: "late" in items)
+            own.close()
+
+
+def test_nobody_goes_on_from_a_place_before_a_gap(pair, server, name):
+    with connections(*pair) as (a, b):
+        first = Client(pair[0].stream_port)
+        first.join(name, "g")
+        first.recv()
+        a.call("stream::set", {**at(name, "k"), "data": {"id": "k"}})
+        frame = first.recv()
+        place = {"epoch": frame["epoch"], "seq": frame["seq"]}
+        first.ws.socket.close()
+        watching = Client(pair[0].stream_port)
+        watching.join(name, "g")
+        assert watching.recv()["event"]["type"] == "sync"
+        server.command("CLIENT", "KILL", "TYPE", "pubsub")
+        b.call("stream::set", {**at(name, "missed"), "data": {"id": "missed"}})
+        follow(watching, {}, lambda items: "missed" in items)
+        again = Client(pair[0].stream_port)
+        again.join(name, "g", resume=place)
+        follow(again, {"k": {"id": "k"}}, lambda items: set(items) == {"k", "missed"})
+        for own in (watching, again):
             own.close()
 
 

@@ -11,10 +11,9 @@ import time
 
 import pytest
 import redis_server
+from streams import Client, at
 from test_shared_items import answer, sharing
-from test_stream import Client, at
 from wire import Wire, wait_for
-from websockets.exceptions import ConnectionClosed
 
 ROUNDS = int(os.environ.get("III_ITEMS_ROUNDS", "3"))
 FIRST = int(os.environ.get("III_ITEMS_SEED", "1"))
@@ -86,7 +85,7 @@ class Watcher:
                         if value["n"] != value["same"]:
                             self.halves.append(value)
                 client.close()
-            except (OSError, ConnectionClosed, TimeoutError, EOFError):
+            except Exception:  # whatever broke: a connection is made anew
                 self.stop.wait(0.05)
 
 
@@ -130,7 +129,7 @@ def test_what_was_answered_survives_any_kill(seed):
                 assert least <= counted <= least + doubtful, f"seed {seed}: counted {counted}, {least} answered, {doubtful} in doubt"
                 stored = {value["id"]: value for value in wire.call("stream::list", at("crash"))}
                 for watcher in watchers:
-                    wait_for(lambda: watcher.items == stored, f"seed {seed}: clients end with what is stored: {watcher.items} {stored}", timeout=30)
+                    wait_for(lambda: watcher.items == stored, f"seed {seed}: clients end with what is stored", timeout=30)
                     assert not watcher.halves
                 wire.close()
                 print(f"seed {seed}: {sum(writer.answered for writer in writers)} answered, {counted} counted, {doubtful} in doubt")

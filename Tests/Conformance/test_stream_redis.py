@@ -5,6 +5,7 @@ import inspect
 import pytest
 import redis_server
 import test_stream
+from streams import entry
 from wire import fleet, free_port
 
 globals().update({
@@ -18,6 +19,6 @@ wire, stream, client = test_stream.wire, test_stream.stream, test_stream.client
 def core():
     port = free_port()
     with redis_server.running() as server:
-        with fleet(workers=[test_stream.entry(port, adapter={"name": "redis", "config": {"redis_url": server.url}})]) as it:
+        with fleet(workers=[entry(port, adapter={"name": "redis", "config": {"redis_url": server.url}})]) as it:
             it.stream_port = port
             yield it

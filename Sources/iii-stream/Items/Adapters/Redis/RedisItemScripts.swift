@@ -23,6 +23,8 @@ enum RedisItemScripts {
         local function nextRevision(key, isRemoval)
           local number = clock[1] * 1000000 + clock[2]
           local last = tonumber(redis.call('GET', key) or '0') or 0
+          -- Nothing of ours: somebody has overwritten it with what no double can count on from.
+          if last > 9007199254000000 then last = 0 end
           if number <= last then number = last + 1 end
           number = digits(number)
           -- A server that is out of memory refuses SET; removing has to go on then, and the clock alone keeps the order.
@@ -55,7 +57,8 @@ enum RedisItemScripts {
         end
         local function adoptAll(K, member)
           for _, field in ipairs(redis.call('HKEYS', K[1])) do
-            if not redis.call('ZSCORE', K[3], field) then adopted(K, field, redis.call('HGET', K[1], field), member) end
+            if not redis.call('ZSCORE', K[3], field) then adopted(K, field, redis.call('HGET', K[1], field), member)
+            else redis.call('ZADD', K[7], 0, field) end
           end
           for _, field in ipairs(redis.call('ZRANGE', K[3], 0, -1)) do
             if redis.call('HEXISTS', K[1], field) == 0 then
@@ -91,7 +94,11 @@ enum RedisItemScripts {
           return 'stream:' .. stream .. ':' .. name, stream, name
         end
         -- Below every revision that is to come, also where the last one was lost with everything else.
-        local function last() return redis.call('GET', KEYS[6]) or digits(clock[1] * 1000000 + clock[2] - 1) end
+        local function last()
+          local number = tonumber(redis.call('GET', KEYS[6]) or '')
+          if not number or number > 9007199254000000 then number = clock[1] * 1000000 + clock[2] - 1 end
+          return digits(number)
+        end
 
         """
 
@@ -195,7 +202,10 @@ enum RedisItemScripts {
     /// with. Answers `{last revision, end, key, text, facts, …}`.
     static let list = RedisScript(
         common + """
-            if redis.call('HLEN', KEYS[1]) ~= redis.call('ZCARD', KEYS[3]) then adoptAll(KEYS, ARGV[6]) end
+            local count = redis.call('HLEN', KEYS[1])
+            if count ~= redis.call('ZCARD', KEYS[3]) or (ARGV[2] == 'name' and count ~= redis.call('ZCARD', KEYS[7])) then
+              adoptAll(KEYS, ARGV[6])
+            end
             local limit, room, prefix = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[7]
             local function following(from)
               if ARGV[2] == 'place' then

@@ -23,6 +23,7 @@ package final class RedisItemStore: SharedItemStore, @unchecked Sendable {
     /// Items that are being changed, with what waits for each.
     private var lanes: [ItemAddress: CircularBuffer<PendingChange>] = [:]
     private var waiting = (changes: 0, bytes: 0)
+    private var recent = RecentItems()
     private var feed: RedisItemFeed?
     private var hasWarned: NIODeadline?
 
@@ -104,12 +105,13 @@ package final class RedisItemStore: SharedItemStore, @unchecked Sendable {
         attempt(PendingChange(group, steps, lane: nil, deadline: .now() + settings.client.commandTimeout, completion: completion))
     }
 
-    /// Decides about what is known, or assumed to be nothing, and has that stored.
+    /// Decides about what is known, or assumed, and has that stored.
     private func attempt(_ change: PendingChange) {
         client.eventLoop.preconditionInEventLoop()
         guard change.deadline > .now() else {
             return finish(change, .failure(RedisError(.notSent, "other changes of this item took too long; nothing was stored")))
         }
+        if let lane = change.lane, !change.isKnown[0], let item = recent[lane] { change.assume(item) }
         var sent: [RedisItemReplies.Sent] = []
         sent.reserveCapacity(change.steps.count)
         for (index, step) in change.steps.enumerated() {
@@ -142,7 +144,7 @@ package final class RedisItemStore: SharedItemStore, @unchecked Sendable {
                 noticeForeign(change.group, "a value is not JSON")
                 return finish(change, .failure(Unreadable()))
             }
-            // The first time it was only assumed that nothing is there.
+            // The first time it was only assumed what is there.
             if others.contains(where: { change.isKnown[$0.index] }) { change.attempts += 1 }
             guard change.attempts < Self.maximumAttempts else {
                 let error = RedisError(
@@ -172,6 +174,10 @@ package final class RedisItemStore: SharedItemStore, @unchecked Sendable {
     }
 
     private func finish(_ change: PendingChange, _ result: Result<[ItemChange], any Error>) {
+        for (index, step) in change.steps.enumerated() {
+            let made = try? result.get()
+            recent.remember(made?[index].new, at: ItemAddress(group: change.group, key: step.key))
+        }
         change.completion(result)
         guard let lane = change.lane else { return }
         guard let next = lanes[lane]?.popFirst() else {
@@ -416,7 +422,7 @@ private final class PendingChange: @unchecked Sendable {
     /// Once it has passed nothing is tried any more.
     let deadline: NIODeadline
     let completion: @Sendable (Result<[ItemChange], any Error>) -> Void
-    /// For each step what is there as far as known; else it is assumed that nothing is.
+    /// For each step what is there as far as known; else what is assumed, first that nothing is.
     private(set) var old: [StoredItem?]
     private(set) var isKnown: [Bool]
     /// How often another one was faster.
@@ -434,6 +440,9 @@ private final class PendingChange: @unchecked Sendable {
         old = Array(repeating: nil, count: steps.count)
         isKnown = Array(repeating: false, count: steps.count)
     }
+
+    /// What the only step will probably find.
+    func assume(_ item: StoredItem) { old[0] = item }
 
     func learn(_ item: StoredItem?, at index: Int) {
         old[index] = item
