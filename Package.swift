@@ -192,6 +192,8 @@ let package = Package(
         .executableTarget(name: "visits-worker", dependencies: ["IIIWorker"], path: "examples/visits"),
         .executableTarget(name: "queue-example", dependencies: ["IIIWorker"], path: "examples/queue"),
         .executableTarget(name: "hello-worker", dependencies: ["IIIWorker"], path: "examples/hello", exclude: ["config.yaml"]),
+        .target(name: "ExampleLocks", dependencies: ["IIICron"], path: "examples/locks"),
+        .executableTarget(name: "interval-scheduler", dependencies: ["IIIWorker"], path: "examples/scheduler"),
         .executableTarget(name: "traced-worker", dependencies: ["IIIWorker", metricsAPI, tracing], path: "examples/traced"),
         .executableTarget(name: "redis-bench", dependencies: ["IIIRedis", nioCore, nioPosix], path: "benchmarks/stores/redis"),
         .executableTarget(name: "telemetry-bench", dependencies: ["IIITelemetry", tracing], path: "benchmarks/telemetry"),
@@ -250,11 +252,18 @@ let package = Package(
                 "IIITestSupport", nioCore, nioPosix, logging,
             ],
             path: "Tests/ItemsTests"),
-        .executableTarget(name: "cron-probe", dependencies: ["IIICron", "IIIWorker", "IIIProtocol"], path: "Tests/CronProbe"),
+        .executableTarget(
+            name: "cron-probe",
+            dependencies: [
+                "ExampleLocks", "IIICron", "IIIWorker", .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            path: "Tests/CronProbe"),
         .testTarget(
             name: "CronTests",
             dependencies: [
-                "IIICron", "IIICronContract", "IIIProtocol", "IIISettings", "IIIStorage", "IIITelemetry", "IIIWorker", "IIITestSupport",
+                "ExampleLocks", "IIICron", "IIICronContract", "IIIProtocol", "IIISettings", "IIIStorage", "IIITelemetry", "IIIWorker",
+                "IIITestSupport",
                 nioCore, nioPosix,
                 logging,
             ],

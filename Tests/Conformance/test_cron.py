@@ -3,6 +3,7 @@
 import datetime
 import os
 import pathlib
+import random
 import re
 import signal
 import subprocess
@@ -267,6 +268,81 @@ def test_a_second_manual_run_is_refused_while_one_runs(wire):
     wire.answer(call)
 
 
+ODD = {
+    "list": [[], "x", 5, {"limit": 0}, {"limit": 1e9}, {"limit": 1.5}, {"limit": "5"}, {"after": 5}, {"function_id": []}, {"id": "x"}],
+    "get": [[], {}, {"id": 5}, {"id": None}, {"key": {}}, {"id": "x", "more": 1}],
+    "next": [[], {}, {"expression": 5}, {"expression": ""}, {"expression": "@daily", "id": "x"}, {"expression": "@daily", "timezone": 5}, {"expression": "@daily", "timezone": "x"}]
+    + [{"expression": "@daily", "count": count} for count in (0, -1, 1001, "5", 2**70)]
+    + [{"expression": "@daily", "after": after} for after in (True, -1, 2**63 - 1, 1e300, "tomorrow", "2026-13-01T00:00:00Z", {})],
+    "validate": [[], "x", {"expression": 5}],
+    "run": [[], {}, {"id": 5}, {"id": "x", "wait": 1}, {"key": []}],
+    "pause": [[], {}, {"id": 5}, {"key": 5}, {"id": "x", "wait": True}],
+    "resume": [[], {}, {"id": 5}, {"id": "x", "paused": True}],
+    "history": [[], 5, {"limit": 0}, {"limit": 1001}, {"status": "done"}, {"status": 5}, {"id": 5}, {"key": []}, {"since": 5}],
+}
+
+
+@pytest.mark.parametrize("function", ODD)
+def test_odd_input_is_refused_by_name(wire, function):
+    for value in ODD[function]:
+        error = wire.error_of(f"cron::{function}", value)
+        assert error["code"] == "INVALID_ARGUMENTS" and len(error["message"]) > 10, (value, error)
+    for member in ("id", "key") if function in ("get", "next", "run", "pause", "resume") else ():
+        assert wire.error_of(f"cron::{function}", {member: "nobody"})["code"] == "NOT_FOUND"
+
+
+def test_far_times_and_bounds_are_answered(wire):
+    assert wire.call("cron::next", {"expression": "@daily", "after": "2100-12-31T12:00:00Z"})["next"] == []
+    assert wire.call("cron::next", {"expression": "@every 365d", "after": "9999-12-31T00:00:00Z"})["next"] == []
+    assert wire.call("cron::next", {"expression": "* * * * * *", "after": 0, "count": 1})["next"] == ["1970-01-01T00:00:01+00:00"]
+    assert wire.call("cron::next", {"expression": "0 0 12 * * *", "after": "1970-01-01T00:00:00Z", "count": 1, "timezone": "Pacific/Kiritimati"})["next"]
+    assert wire.call("cron::history", {"id": "nobody"}) == {"runs": []}
+    assert wire.call("cron::list", {"after": "\U0010ffff"})["jobs"] == []
+
+
+# Hostile registrations.
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["*," * 500_000 + "* * * * * *", " " * 1_000_000 + "* * * * * *", "1-" * 1000 + "2 * * * * *", "(" * 2000, "\u202e* * * * * *", "* * * * * *\u0301", "\x00", "*\n*\n*", "٣ * * * * *", "9" * 2000 + " * * * * *"],
+    ids=["list", "blanks", "range", "nesting", "direction", "mark", "nul", "lines", "digits", "number"],
+)
+def test_a_hostile_expression_is_refused_in_bounds_and_harms_nobody(wire, expression):
+    wire.register("cron::t_hostile")
+    trigger = wire.register_trigger("cron", "cron::t_hostile", config={"expression": expression})
+    error = wire.expect("triggerregistrationresult", id=trigger)["error"]
+    assert error["code"] == "trigger_registration_failed" and error["message"].startswith("Invalid cron expression '") and len(error["message"]) < 10_000
+    assert not wire.call("cron::validate", {"expression": expression})["valid"]
+    assert wire.error_of("cron::get", {"id": trigger})["code"] == "NOT_FOUND"
+
+
+@pytest.mark.parametrize("value", [None, 5, True, [], {}, ["* * * * * *"], {"a": {"b": {}}}, ""], ids=repr)
+def test_what_is_no_text_is_no_expression(wire, value):
+    wire.register("cron::t_hostile")
+    trigger = wire.register_trigger("cron", "cron::t_hostile", config={"expression": value})
+    assert wire.expect("triggerregistrationresult", id=trigger)["error"]["message"] == "Cron expression is required"
+
+
+def test_ten_thousand_triggers_of_one_worker_come_and_go_and_hold_up_nobody(tmp_path):
+    with fleet(workers=[cron(file_path=str(tmp_path / "cron"))]) as it:
+        wire, many = it.connect(), it.connect()
+        wire.register("jobs::one")
+        wire.register_trigger("cron", "jobs::one", config={"expression": "* * * * * *", "key": "one"})
+        first = fire(wire, "jobs::one")
+        many.register("jobs::many")
+        # All of them equal but for their ids: one after the other in rank.
+        for number in range(9_999):
+            many.register_trigger("cron", "jobs::many", trigger_id=f"m{number * 7919 % 10_007}", config={"expression": "0 0 0 1 1 *"})
+        wait_for(lambda: many.call("cron::list", {"limit": 1})["total"] == 10_000, "all are in force", timeout=60)
+        assert many.call("cron::get", {"id": "m7919"})["ordinal"] > 0
+        many.close()
+        wait_for(lambda: wire.call("cron::list", {"limit": 1})["total"] == 1, "they are gone", timeout=60)
+        second = fire(wire, "jobs::one")
+        assert instant(second["scheduled_time"]) > instant(first["scheduled_time"])
+        wire.close()
+
+
 # Restarts.
 
 
@@ -322,6 +398,56 @@ def test_catch_up_over_a_restart_of_iii_cron(tmp_path):
         assert len([run for run in caught["last"] if run.get("missed")]) == 1
         times = [run["scheduled_time"] for run in caught["all"] if run.get("missed")]
         assert len(times) >= 3 and times == sorted(times) and times[0] > last["all"]
+        wire.close()
+
+
+def test_kills_at_any_moment_fire_no_tick_twice_and_max_runs_holds(tmp_path):
+    rng = random.Random(3)
+    with fleet(workers=[cron(file_path=str(tmp_path / "cron"))]) as it:
+        ticks: dict[str, list] = {"jobs::always": [], "jobs::five": []}
+
+        def handler(function):
+            def handle(data):
+                ticks[function].append(data["scheduled_time"])
+                settle(rng.uniform(0, 0.4))
+
+            return handle
+
+        with serving(it.port, {function: handler(function) for function in ticks}) as service:
+            service.wire.register_trigger("cron", "jobs::always", config={"expression": "* * * * * *", "catch_up": "last"})
+            service.wire.register_trigger("cron", "jobs::five", config={"expression": "* * * * * *", "key": "five", "max_runs": 5})
+            wait_for(lambda: ticks["jobs::always"], "the first tick")
+            for _ in range(6):
+                settle(rng.uniform(0, 1.2))
+                kill(it)
+            count = len(ticks["jobs::always"])
+            wait_for(lambda: len(ticks["jobs::always"]) >= count + 6, "ticks go on", timeout=60)
+            for function, times in ticks.items():
+                assert len(set(times)) == len(times), function
+            # What was claimed and lost counts as a run.
+            assert len(ticks["jobs::five"]) <= 5
+
+
+def test_what_was_paused_is_not_caught_up_with(tmp_path):
+    with fleet(workers=[cron(file_path=str(tmp_path / "cron"))]) as it:
+        wire = it.connect()
+        for policy in ("last", "all"):
+            wire.register(f"jobs::{policy}")
+            wire.register_trigger("cron", f"jobs::{policy}", config={"expression": "* * * * * *", "catch_up": policy, "key": policy})
+        for policy in ("last", "all"):
+            fire(wire, f"jobs::{policy}")
+            wire.call("cron::pause", {"key": policy})
+        it.cli("stop", "iii-cron")
+        settle(2.5)
+        it.cli("start", "iii-cron")
+        for policy in ("last", "all"):
+            assert wait_for(lambda: wire.call("cron::get", {"key": policy}), "the trigger is back")["paused"] is True
+        wire.sync()
+        settle(1.5)
+        wire.quiet()
+        for policy in ("last", "all"):
+            wire.call("cron::resume", {"key": policy})
+            assert "missed" not in fire(wire, f"jobs::{policy}")
         wire.close()
 
 
@@ -392,6 +518,39 @@ def test_changed_settings_apply_without_a_restart_and_another_store_restarts(tmp
 
 
 @pytest.mark.parametrize(
+    "key, value, is_live",
+    [
+        ("timeout_ms", 0, True),
+        ("history_max_runs", 1, True),
+        ("history_max_age_s", 60, True),
+        ("durability", "normal", False),
+        ("store_method", "in_memory", False),
+        ("adapter", {"name": "kv", "config": {"store_method": "in_memory"}}, False),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_each_key_changes_as_its_page_says_and_a_bad_value_changes_nothing(tmp_path, key, value, is_live):
+    with fleet(workers=[cron(file_path=str(tmp_path / "cron"))]) as it:
+        wire = it.connect()
+        wire.register("jobs::one")
+        wire.register_trigger("cron", "jobs::one", config={"expression": "* * * * * *", "key": "one"})
+        fire(wire, "jobs::one")
+        before, entries = it.pid_of("iii-cron"), entries_of(it)
+        entries[1]["config"][key] = -1
+        save(it, entries)
+        wait_for(lambda: "reload: refused" in it.output(), "the refusal")
+        entries[1]["config"][key] = value
+        save(it, entries)
+        if is_live:
+            wait_for(lambda: "iii-cron: configuration applied without a restart" in it.output(), "the change")
+            assert it.pid_of("iii-cron") == before
+        else:
+            wait_for(lambda: it.rows()["iii-cron"]["state"] == "ready" and it.pid_of("iii-cron") != before, "another process")
+        fire(wire, "jobs::one")
+        wire.close()
+
+
+@pytest.mark.parametrize(
     "config, words",
     [
         ("timeout_ms: -1", "timeout_ms"),
@@ -428,22 +587,28 @@ def test_the_directory_of_the_store_cannot_be_made(tmp_path):
 # Extending (docs/extending.md).
 
 
+def test_the_page_shows_the_examples_as_they_are():
+    blocks = re.findall(r"```swift\n(.*?)```", (ROOT / "docs" / "extending.md").read_text(), re.S)
+    for path in ("examples/locks/TableClaims.swift", "examples/scheduler/Scheduler.swift"):
+        assert (ROOT / path).read_text() in blocks, path
+
+
 def probe(**config) -> dict:
-    """`iii-cron` as a third party builds it, with a lock store `probe`."""
+    """`iii-cron` as a third party builds it, with the lock store of the example."""
     return {"name": "schedules", "exec": str(BIN / "cron-probe"), "core_worker": True, "config": config}
 
 
 def test_a_lock_store_of_somebody_elses_is_chosen_by_name(tmp_path):
-    with fleet(workers=[probe(adapter={"name": "probe"}, file_path=str(tmp_path / "cron"))]) as it:
+    with fleet(workers=[probe(adapter={"name": "table"}, file_path=str(tmp_path / "cron"))]) as it:
         wire = it.connect()
         wire.register("jobs::one")
         wire.register_trigger("cron", "jobs::one", config={"expression": "* * * * * *", "key": "one"})
         tokens = [fire(wire, "jobs::one")["fencing_token"] for _ in range(2)]
         assert tokens[0] < tokens[1] <= 3
         wire.close()
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"workers": [{"name": "iii-worker-manager"}, probe(adapter={"name": "prob"})]}))
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"workers": [{"name": "iii-worker-manager"}, probe(adapter={"name": "tabel"})]}))
     done = run_core("config", "check", "-c", "config.yaml", cwd=tmp_path)
-    assert done.returncode == 1 and "did you mean `probe`?" in done.stderr, done.stderr
+    assert done.returncode == 1 and "did you mean `table`?" in done.stderr, done.stderr
 
 
 def test_another_scheduler_takes_the_type_over_and_gives_it_back(tmp_path):
@@ -462,6 +627,24 @@ def test_another_scheduler_takes_the_type_over_and_gives_it_back(tmp_path):
         scheduler.close()
         wait_for(lambda: wire.call("cron::list", {})["total"] == 1, "the built-in has it again")
         fire(wire, "jobs::one")
+        wire.close()
+
+
+def test_the_schedulers_example_owns_the_type_alone_and_beside_the_built_in(tmp_path):
+    own = {"name": "scheduler", "exec": str(BIN / "interval-scheduler"), "core_worker": True}
+    with fleet(workers=[own]) as it:
+        wire = it.connect()
+        wire.register("jobs::one")
+        trigger = wire.register_trigger("cron", "jobs::one", config={"expression": "@every 1s"})
+        assert fire(wire, "jobs::one") == {"trigger": "cron", "job_id": trigger}
+        refused = wire.register_trigger("cron", "jobs::one", config={"expression": "0 0 0 * * *"})
+        assert "'@every 1s'" in wire.expect("triggerregistrationresult", id=refused)["error"]["message"]
+        # The built-in comes later, so it has the triggers; when it goes, they are the example's again.
+        entries = entries_of(it)
+        save(it, [*entries, cron(file_path=str(tmp_path / "cron"))])
+        wait_for(lambda: "scheduled_time" in fire(wire, "jobs::one"), "the built-in fires it")
+        save(it, entries)
+        wait_for(lambda: "scheduled_time" not in fire(wire, "jobs::one"), "the example fires it again")
         wire.close()
 
 

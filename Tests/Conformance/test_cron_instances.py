@@ -187,6 +187,52 @@ def test_an_emptied_redis_costs_a_tick_at_most(tmp_path):
         assert len(ticks.twice("jobs::flushed")) <= 1
 
 
+def test_a_redis_that_hangs_over_ticks_blocks_no_later_one(tmp_path):
+    ticks = Ticks()
+    with redis_server.running() as server, contextlib.ExitStack() as stack:
+        # Longer than the test: what was claimed without being heard of must be given back, not wait for the end of a lease.
+        it = stack.enter_context(prepared(tmp_path, workers=[entry(server, lease_ms=120_000)]))
+        it.up()
+        stack.callback(it.stop)
+        serve(stack, [it], ticks, {"jobs::one": {"expression": "* * * * * *", "key": "one"}})
+        wait_for(lambda: len(ticks.of("jobs::one")) > 1, "ticks")
+        os.kill(server.process.pid, signal.SIGSTOP)
+        wire = it.connect()
+        stack.callback(wire.close)
+        skipped = wait_for(lambda: wire.call("cron::history", {"key": "one", "status": "skipped", "limit": 1})["runs"], "a tick that is given up", timeout=30)
+        assert skipped[0]["reason"] == "lock_error"
+        os.kill(server.process.pid, signal.SIGCONT)
+        count = len(ticks.of("jobs::one"))
+        wait_for(lambda: len(ticks.of("jobs::one")) > count + 3, "ticks again", timeout=30)
+        assert not ticks.twice("jobs::one")
+
+
+def test_a_run_outlives_a_redis_that_was_away_for_longer_than_its_lease(tmp_path):
+    ticks = Ticks()
+    with redis_server.running("--appendonly", "yes", "--appendfsync", "always") as server, contextlib.ExitStack() as stack:
+        it = stack.enter_context(prepared(tmp_path, workers=[entry(server, lease_ms=1_000)]))
+        it.up()
+        stack.callback(it.stop)
+        serve(stack, [it], ticks, {"jobs::long": {"expression": "* * * * * *", "key": "long", "max_runs": 1}}, duration=8)
+        wait_for(lambda: ticks.of("jobs::long"), "the run")
+        server.kill()
+        settle(3)
+        server.start()
+        wire = it.connect()
+        stack.callback(wire.close)
+        ended = wait_for(lambda: [run for run in wire.call("cron::history", {"key": "long"})["runs"] if run["status"] not in ("running", "skipped")], "its end", timeout=30)
+        assert [run["status"] for run in ended] == ["ok"]
+
+
+def test_max_runs_holds_for_all_instances(tmp_path):
+    ticks = Ticks()
+    with redis_server.running() as server, fleets(tmp_path, server, (0, 0)) as running, contextlib.ExitStack() as stack:
+        jobs = {"jobs::three": {"expression": "* * * * * *", "key": "three", "max_runs": 3}, "jobs::on": {"expression": "* * * * * *", "key": "on"}}
+        serve(stack, running, ticks, jobs)
+        wait_for(lambda: len(ticks.of("jobs::on")) >= 8, "ticks", timeout=40)
+        assert len(ticks.of("jobs::three")) == 3
+
+
 def test_redis_that_cannot_be_reached_stops_the_start_with_its_name(tmp_path):
     with redis_server.running() as server:
         server.kill()

@@ -115,6 +115,66 @@ def is_calm(ticks: list[int], start: datetime.datetime, zone: str) -> bool:
     return len(offsets) == 1
 
 
+def of_our_rule(minutes: range | list, hours: range | list, is_every_hour: bool, zone: zoneinfo.ZoneInfo, start: int, end: int) -> list[int]:
+    """The fires in (start, end] by the page's words (docs/reference/cron.md), counted the slow way: minute by minute, day by day."""
+    if is_every_hour:
+        return [at for at in range(start - start % 60 + 60, end + 1, 60) if datetime.datetime.fromtimestamp(at, zone).minute in minutes and datetime.datetime.fromtimestamp(at, zone).second == 0]
+    found = set()
+    day = datetime.datetime.fromtimestamp(start - 2 * 86_400, zone).date()
+    while day <= datetime.datetime.fromtimestamp(end + 2 * 86_400, zone).date():
+        for hour in hours:
+            for minute in minutes:
+                local = datetime.datetime(day.year, day.month, day.day, hour, minute)
+                at = local.replace(tzinfo=zone, fold=0)
+                back = at.astimezone(UTC).astimezone(zone)
+                instant = int(at.timestamp())
+                if back.replace(tzinfo=None) == local:
+                    found.add(instant)
+                    continue
+                # In a gap: it ends where the offset changes. `fold` 0 reads the time with the offset from before it.
+                before, after = local.replace(tzinfo=zone, fold=0).utcoffset(), local.replace(tzinfo=zone, fold=1).utcoffset()
+                low, high = instant - int((after - before).total_seconds()) - 1, instant
+                while high - low > 1:
+                    middle = (low + high) // 2
+                    low, high = (middle, high) if datetime.datetime.fromtimestamp(middle, zone).utcoffset() == before else (low, middle)
+                if (after - before).total_seconds() <= 3 * 3_600:
+                    found.add(high)
+        day += datetime.timedelta(days=1)
+    return sorted(at for at in found if start < at <= end)
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_every_zone_of_the_system_keeps_the_written_rules(part):
+    """Around changes of the clock in all zones there are, expressions of both kinds; each fire, and no other."""
+    rng = random.Random(part)
+    names = sorted(name for name in zoneinfo.available_timezones() if name[0].isupper() and name != "Factory")[part::4]
+    cases, expected = [], []
+    for name in names:
+        zone = zoneinfo.ZoneInfo(name)
+        changes = []
+        for year in (1999, 2011, 2026, 2037, 2098):
+            new_year = int(datetime.datetime(year, 1, 1, tzinfo=UTC).timestamp())
+            days = [new_year + 86_400 * day for day in range(0, 366, 3)]
+            offsets = [datetime.datetime.fromtimestamp(at, zone).utcoffset() for at in days]
+            changes += [before for before, a, b in zip(days, offsets, offsets[1:]) if a != b]
+        for at in rng.sample(changes, min(3, len(changes))) + [int(datetime.datetime(rng.randint(1975, 2095), rng.randint(1, 12), 1, tzinfo=UTC).timestamp())]:
+            start, end = at - 3_600, at + 4 * 86_400
+            minutes = rng.choice([[0], [30], [rng.randint(0, 59)], [0, 15, 30, 45]])
+            hours = sorted(rng.sample(range(24), 2) + [rng.choice([0, 1, 2, 3])])
+            for is_every_hour in (True, False):
+                text = f"0 {','.join(map(str, minutes))} {'*' if is_every_hour else ','.join(map(str, hours))} * * *"
+                fires = of_our_rule(minutes, hours, is_every_hour, zone, start, end)
+                expected.append(fires)
+                cases.append({"expression": text, "timezone": name, "after": start * 1_000, "count": len(fires) + 1})
+    wrong = []
+    for case, fires, ticks in zip(cases, expected, ours(cases)):
+        end = case["after"] // 1_000 + 3_600 + 4 * 86_400
+        if [tick for tick in ticks if tick <= end] != fires:
+            wrong.append((case, sorted(set(ticks) ^ set(fires))[:6]))
+    assert not wrong, f"{len(wrong)} of {len(cases)} differ; the first: {wrong[:5]}"
+    assert len(names) > 100
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_others_come_to_the_same_times(seed):
     rng = random.Random(seed)

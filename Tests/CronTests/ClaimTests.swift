@@ -1,3 +1,4 @@
+import ExampleLocks
 import Glibc
 import IIICronContract
 import IIIProtocol
@@ -20,7 +21,7 @@ import Testing
         FireClaims.registry,
         configs: [
             "kv": { [:] },
-            "redis": { ["redis_url": .string(try server().url), "lease_ms": 5_000] },
+            "redis": { ["redis_url": .string(try server().url), "lease_ms": 1_000] },
         ])
 
     /// One server for all clauses; each has jobs of its own.
@@ -72,11 +73,66 @@ import Testing
         try await clause.check({ _ in claims }, site: Self.site(nil, "memory"))
     }
 
+    @Test(arguments: FireClaimContract.clauses)
+    func holdsForTheExample(clause: FireClaimContract.Clause) async throws {
+        let claims = TableClaims()
+        try await clause.check({ _ in claims }, site: Self.site(nil, "example"))
+    }
+
     @Test(arguments: FireClaimContract.leaseClauses)
     func redisHoldsLeases(clause: FireClaimContract.Clause) async throws {
         try await Self.contract.run("redis") { maker in
             try await clause.check(maker, site: Self.site(nil, "\(UInt64.random(in: .min ... .max))"))
         }
+    }
+
+    @Test func whatMaxRunsCountedIsForgottenWhenNobodyHasAskedForLong() async throws {
+        try await Self.withStore { store in
+            let claims = StoredClaims(store: store)
+            func claim(_ job: String, _ tick: Int) async throws -> ClaimOutcome {
+                var request = ClaimRequest(identity: job, ordinal: 0, tick: tick, owner: "\(job)/\(tick)", timeToLive: 60_000)
+                request.maximumRuns = 1
+                return try await claims.claim(request)
+            }
+            for job in ["old", "asked"] { #expect(try await claim(job, 1) != .exhausted) }
+            try await store.write { try $0.run(SQL("UPDATE run_counts SET asked = 5")) { _ in } }
+            #expect(try await claim("asked", 2) == .exhausted)
+            for tick in 1...64 {
+                _ = try await claims.claim(ClaimRequest(identity: "other", ordinal: 0, tick: tick, owner: "o", timeToLive: 1))
+            }
+            let left = try await store.read { try $0.first(SQL("SELECT group_concat(identity) FROM run_counts"), { _ in }, { $0.text(0) }) }
+            #expect(left == "asked")
+            #expect(try await claim("asked", 3) == .exhausted)
+        }
+    }
+
+    /// A lock store that hears nothing for a while.
+    private actor DeafClaims: FireClaim {
+        nonisolated var lease: Int? { nil }
+        var isDeaf = true
+        var heard: [Int] = []
+
+        func listen() { isDeaf = false }
+        func recover() -> [HeldClaim] { [] }
+        func claim(_ request: ClaimRequest) -> ClaimOutcome { .paused }
+        func renew(_ claims: [HeldClaim]) -> [String] { [] }
+        func finish(_ claim: HeldClaim) throws {
+            if isDeaf { throw CancellationError() }
+            heard.append(claim.tick)
+        }
+        func setPaused(_ identity: String, _ isPaused: Bool?) {}
+        func pauses() -> [String: Bool] { [:] }
+        func close() {}
+    }
+
+    @Test func whatTheLockStoreDidNotHearIsSaidAgainInBounds() async throws {
+        let claims = DeafClaims()
+        let unfinished = UnfinishedClaims(claims)
+        for tick in 1...20_000 { unfinished.add(HeldClaim(identity: "j", ordinal: 0, tick: tick, owner: "o", lease: .tick)) }
+        await claims.listen()
+        while await claims.heard.last != 20_000 { try await Task.sleep(for: .milliseconds(20)) }
+        let heard = await claims.heard
+        #expect(heard == heard.sorted() && heard.count <= 16_000 && heard.count > 10_000)
     }
 
     @Test func fencesGrowOverAnEmptiedServer() async throws {

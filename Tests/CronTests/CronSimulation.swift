@@ -109,7 +109,10 @@ struct CronSimulation {
             case .ended(let fire, let status, _):
                 ends.removeAll { $0.fire == fire.id }
                 ended.append((fire.trigger.id, fire.tick, status))
-            case .release(let fire): claims.table[key(fire)]?.isOpen = false
+            case .release(let fire):
+                if claims.table[key(fire)]?.owner.hasPrefix("\(fire.id)/\(fire.trigger.id)/") == true {
+                    claims.table[key(fire)]?.isOpen = false
+                }
             case .skipped(_, _, let tick, let reason, let count): skips.append(Skip(tick: tick, reason: reason, count: count))
             case .remember(let identity, let memory): memories[identity] = memory
             case .lost(_, let claim, let isRetried):

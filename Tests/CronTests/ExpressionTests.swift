@@ -1,3 +1,4 @@
+import IIIProtocol
 import Testing
 
 @testable import IIICron
@@ -46,12 +47,15 @@ import Testing
         ("0 0 0 1 1 ? 2020-2040/10", ["2030-01-01T00:00:00", "2040-01-01T00:00:00"]), ("@weekly", ["2026-01-04T00:00:00"]),
         ("@hourly", ["2026-01-01T01:00:00"]), ("@daily", ["2026-01-02T00:00:00"]), ("@monthly", ["2026-02-01T00:00:00"]),
         ("@yearly", ["2027-01-01T00:00:00"]), ("  0 0 0 1 1 *  ", ["2027-01-01T00:00:00"]),
+        ("\r\n* * * * * *\r\n", ["2026-01-01T00:00:01", "2026-01-01T00:00:02"]),
+        ("\t0\t0 0000000000009 * * *", ["2026-01-01T09:00:00"]),
         ("0 0 1 - 2 * * *", ["2026-01-01T01:00:00", "2026-01-01T02:00:00"]),
         ("0 0 1 , 2 * * *", ["2026-01-01T01:00:00", "2026-01-01T02:00:00"]),
         ("1,2,30/15 0 0 * * *", ["2026-01-01T00:00:01", "2026-01-01T00:00:02", "2026-01-01T00:00:30", "2026-01-01T00:00:45"]),
         // Additions, none of which the baseline accepts.
         ("*/5 * * * *", ["2026-01-01T00:05:00", "2026-01-01T00:10:00"]), ("0 9 * * 1", ["2026-01-05T09:00:00"]),
         ("0 9 * * 7", ["2026-01-04T09:00:00"]), ("0 9 * * 0", ["2026-01-04T09:00:00"]),
+        ("0 9 * * 7/2", ["2026-01-01T09:00:00", "2026-01-03T09:00:00", "2026-01-04T09:00:00"]),
         ("0 9 * * 5-7", ["2026-01-02T09:00:00", "2026-01-03T09:00:00", "2026-01-04T09:00:00"]),
         ("0 0 13 * 5", ["2026-01-02T00:00:00", "2026-01-09T00:00:00", "2026-01-13T00:00:00"]), ("0 0 */10 * 5", ["2026-05-01T00:00:00"]),
         ("0 0 0 L * *", ["2026-01-31T00:00:00", "2026-02-28T00:00:00"]), ("0 0 0 L-1 2 *", ["2026-02-27T00:00:00"]),
@@ -87,6 +91,12 @@ import Testing
         "- * * * * *", "1- * * * * *", "/5 * * * * *", "1//2 * * * * *", "-1 * * * * *", "99999999999999999999 * * * * *", "0 0 0 0 * *",
         "0 0 0 32 * *", "0 0 0 * 13 *",
         "0 0 0 * * Fri#6", "0 0 0 * * Fri#0", "0 0 0 32W * *", "0 0 0 L-31 * *", "é * * * * *", "0 0 0 C * *", "~ * * * * *",
+        // Signs are no digits, marks on blanks no blanks, and a blank ends a number.
+        "0 0 0 L-+3 * *", "0 0 0 +15W * *", "0 0 0 * * Fri#+3", " \u{301}* * * * * *", "@every 1 0s", "@every +5s",
+        "@every 99999999999999999999d",
+        "٣ * * * * *", "0\u{0}0 0 * * *", "*/18446744073709551616 * * * * *", "0-99999999999999999999 * * * * *", "0 0 0 * * 7#1#2",
+        "0 0 0 LL * *",
+        "0 0 0 * * #", "0 0 0 W * *", "0 0 0 L- * *", "@every 90", "@ daily", "@daily 1", "@every 1s 1h",
     ])
     func refuses(expression: String) {
         #expect(throws: CronError.self) { try CronParser.parse(expression) }
@@ -112,6 +122,62 @@ import Testing
         #expect(
             error("0 0 noon * * *")?.description
                 == "0 0 noon * * *\n    ^\nThe 'Hours' field does not support using names. 'noon' specified.")
+    }
+
+    @Test func whatIsWrongIsShownInItsPlaceAndInBounds() throws {
+        func error(_ text: String) -> CronError? {
+            do throws(CronError) { _ = try CronParser.parse(text) } catch { return error }
+            return nil
+        }
+        #expect(error("0 0 é * * *")?.position == 4)
+        #expect(
+            error("0\t0\n60 * * * *")?.description.hasPrefix("0 0 60 * * * *\n    ^\n") == true || error("0\t0\n60 * * * *")?.position == 4)
+        for long in [
+            String(repeating: "*,", count: 500_000), String(repeating: " ", count: 1 << 20) + "* * * * * *",
+            String(repeating: "0", count: 1 << 20),
+        ] {
+            let error = try #require(error(long))
+            #expect(error.sentence.utf8.count < 1_000 && error.reason.contains("2048"))
+        }
+        let nested = try #require(error(String(repeating: "1-", count: 1_000) + " * * * * *"))
+        #expect(nested.sentence.utf8.count < 10_000)
+    }
+
+    @Test func everyListWithoutRepetitionsIsShortEnough() throws {
+        func list(_ range: ClosedRange<Int>) -> String { range.map(String.init).joined(separator: ",") }
+        let days = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"].joined(separator: ",")
+        let text = "\(list(0...59)) \(list(0...59)) \(list(0...23)) \(list(1...31)) \(list(1...12)) \(days) \(list(1970...2100))"
+        #expect(try Self.fires(text, after: "2026-01-01T00:00:00", count: 1) == ["2026-01-01T00:00:01"])
+    }
+
+    @Test(arguments: ["0 0 22-6 * * *", "0 0 0 * * FRI-MON", "0 0 0 * nov-feb *", "50-10 * * * * *", "0 0 0 28-3 * *", "0 0 * * 5-2"])
+    func whatIsSuggestedForARangeThatWrapsAroundIsAccepted(text: String) throws {
+        do throws(CronError) { _ = try CronParser.parse(text) } catch {
+            let suggestion = try #require(error.suggestion?.split(separator: "'").dropFirst().first)
+            let range = try #require(text.split(separator: " ").first { $0.contains("-") })
+            _ = try CronParser.parse(text.replacing(range, with: suggestion))
+            return
+        }
+        Issue.record("\(text) was accepted")
+    }
+
+    /// Whatever the text, an answer and no trap; and what is accepted says when it fires.
+    @Test func textsOfAllKindsAreReadOrRefused() {
+        var generator = SeededGenerator(seed: 7)
+        let pieces = [
+            "*", "?", "L", "W", "LW", "#", "/", "-", ",", " ", "  ", "\t", "0", "1", "7", "59", "60", "2100", "Mon", "fri", "JAN", "@every",
+            "@daily", "s", "h", "d", "é", "\u{301}", "\r\n", "99999999999",
+            "0 0 ", "* * * ",
+        ]
+        var accepted = 0
+        for _ in 0..<20_000 {
+            let text = (0..<Int.random(in: 0...14, using: &generator)).map { _ in pieces.randomElement(using: &generator) ?? "" }.joined()
+            guard let expression = try? CronParser.parse(text) else { continue }
+            accepted += 1
+            _ = expression.next(after: 1_767_225_600, in: .utc)
+            #expect(text.utf8.allSatisfy { $0 < 0x80 })
+        }
+        #expect(accepted > 20)
     }
 
     @Test func equalSchedulesHaveOneIdentity() throws {

@@ -33,6 +33,24 @@ import Testing
         }
     }
 
+    @Test func ofAShortRunOnlyTheEndIsWrittenAndOfALongOneTheBeginningToo() async throws {
+        try await ClaimTests.withStore { store in
+            let journal = StoredJournal(store: store, limits: HistoryLimits(), logger: Logger(label: "journal"))
+            let before = store.status().numbers.writes
+            journal.began(Self.record(1))
+            journal.ended(Self.record(1, status: .ok))
+            await journal.flush()
+            #expect(store.status().numbers.writes == before + 2, "its end, and the flush")
+            journal.began(Self.record(2))
+            // By itself, without anybody asking.
+            let count = SQL("SELECT count(*) FROM runs")
+            while try await store.read({ try $0.first(count, { _ in }, { $0.int(0) }) }) != 2 {
+                try await Task.sleep(for: .milliseconds(10))
+            }
+            #expect(try await journal.history(HistoryQuery()).map(\.status) == [.running, .ok])
+        }
+    }
+
     @Test func whatIsTooOldIsNotShown() async throws {
         try await Self.with { (journal: any RunJournal) async throws in
             journal.ended(Self.record(1, started: WallClock.milliseconds() - 8 * 86_400_000, status: .ok))

@@ -255,6 +255,77 @@ import Testing
         #expect(delays.allSatisfy { (0...20_000).contains($0) } && Set(delays).count > 100)
     }
 
+    @Test func jitterThatIsLongerThanThePeriodLosesNoTickAndNoOrder() throws {
+        for (jitter, policy) in [(86_400_000, "allow"), (5_000, "forbid"), (200_000, "forbid")] {
+            var cron = CronSimulation("2026-01-01T00:00:00")
+            try cron.register("a", ["expression": "*/2 * * * * *", "jitter_ms": JSONValue(jitter), "concurrency_policy": .string(policy)])
+            cron.serve()
+            cron.run(until: "2026-01-01T00:30:02")
+            let first = ExpressionTests.epoch("2026-01-01T00:00:02")
+            #expect(cron.calls.prefix(899).map(\.tick) == (0..<899).map { first + 2 * $0 })
+            #expect(cron.calls.allSatisfy { (0...2_000).contains($0.at - $0.tick * 1_000) } && cron.skips.isEmpty)
+        }
+    }
+
+    @Test func aTickThatHasWaitedBeyondItsDeadlineIsMissed() throws {
+        var cron = CronSimulation("2026-01-01T00:00:00")
+        cron.duration = nil
+        try cron.register("a", ["expression": "0/10 * * * * *", "concurrency_policy": "queue_one", "starting_deadline_ms": 25_000])
+        cron.serve()
+        cron.run(until: "2026-01-01T00:00:50")
+        cron.end(cron.calls[0].tick)
+        #expect(cron.calls.count == 1 && cron.skips.last == .init(tick: cron.calls[0].tick + 10, reason: .missed, count: 1))
+        #expect(cron.claims.table.values.allSatisfy { !$0.isOpen })
+        cron.run(until: "2026-01-01T00:01:00")
+        #expect(cron.calls.count == 2, "the next tick fires")
+    }
+
+    @Test func aReplacedRunLeavesNoOpenClaim() throws {
+        let cron = try Self.busy("replace")
+        #expect(cron.claims.table.values.filter(\.isOpen).count == 1, "that of the run under way")
+    }
+
+    @Test func aRunThatLostItsLeaseLeavesItsClaimOpenOnlyForARetry() throws {
+        for (policy, isOpen) in [("skip", false), ("retry", true)] {
+            var cron = CronSimulation("2026-01-01T00:00:00")
+            cron.duration = nil
+            try cron.register("a", ["expression": "0 * * * * *", "on_lost_claim": .string(policy)])
+            cron.serve()
+            cron.run(until: "2026-01-01T00:01:00")
+            let fire = try #require(cron.scheduler.fires.keys.first)
+            cron.perform(cron.scheduler.leaseLost(fire, now: cron.now))
+            #expect(cron.claims.table.values.map(\.isOpen) == [isOpen] && cron.ended.map(\.status) == [.lost])
+        }
+    }
+
+    /// The fire that these effects ask a claim for.
+    private static func claim(_ effects: [CronEffect]) throws -> Fire {
+        try #require(effects.lazy.compactMap { if case .claim(let fire) = $0 { fire } else { nil } }.first)
+    }
+
+    @Test func aClaimOfWhichNothingWasHeardIsGivenBack() throws {
+        var cron = CronSimulation("2026-01-01T00:00:00")
+        try cron.register("a", ["expression": "0 * * * * *"])
+        cron.serve()
+        cron.now = ExpressionTests.epoch("2026-01-01T00:01:00") * 1_000
+        let effects = cron.scheduler.advance(now: cron.now)
+        let fire = try Self.claim(effects)
+        let answer = cron.scheduler.claimFailed(fire.id, now: cron.now)
+        #expect(answer.contains { if case .release(let given) = $0 { given.id == fire.id } else { false } })
+    }
+
+    @Test func theLateAnswerAboutATriggerThatWasChangedDoesNotEndTheNewOne() throws {
+        var cron = CronSimulation("2026-01-01T00:00:00")
+        try cron.register("a", ["expression": "0 * * * * *", "max_runs": 1])
+        cron.serve()
+        cron.now = ExpressionTests.epoch("2026-01-01T00:01:00") * 1_000
+        let fire = try Self.claim(cron.scheduler.advance(now: cron.now))
+        try cron.register("a", ["expression": "0 * * * * *"])
+        cron.perform(cron.scheduler.claimed(fire.id, .exhausted, now: cron.now))
+        cron.run(until: "2026-01-01T00:02:00")
+        #expect(cron.ticks == ["2026-01-01T00:02:00"])
+    }
+
     @Test func aManualRunIsBesideTheSchedule() throws {
         var cron = CronSimulation("2026-01-01T00:00:30")
         cron.duration = nil
@@ -374,6 +445,56 @@ import Testing
         #expect(cron.calls.count == 5_000)
         #expect(cron.scheduler.count == 0 && cron.scheduler.lanes.isEmpty && cron.scheduler.peers.isEmpty)
         #expect(cron.scheduler.heap.count <= 200 && cron.scheduler.slots.count == 100)
+    }
+
+    @Test func lanesGoWithTheTriggersThatHadThem() throws {
+        var cron = CronSimulation("2026-01-01T00:00:30")
+        cron.serve()
+        for id in ["a", "b", "c"] { try cron.register(id, ["expression": "0 * * * * *"]) }
+        cron.run(until: "2026-01-01T00:01:30")
+        #expect(cron.scheduler.lanes.count == 3)
+        cron.unregister("b", isWithdrawn: true)
+        #expect(cron.scheduler.lanes.count == 2)
+        cron.duration = nil
+        cron.run(until: "2026-01-01T00:02:00")
+        cron.unregister("a", isWithdrawn: true)
+        cron.unregister("c", isWithdrawn: true)
+        #expect(cron.scheduler.lanes.count == 2, "runs are under way")
+        for fire in cron.scheduler.fires.keys.sorted() { cron.perform(cron.scheduler.ended(fire, .ok, now: cron.now)) }
+        #expect(cron.scheduler.lanes.isEmpty)
+    }
+
+    /// What a worker with many triggers leaves when it goes must not hold up everybody else's ticks.
+    @Test(.timeLimit(.minutes(1))) func thousandsOfJobsThatHaveFiredGoInNoTime() throws {
+        var cron = CronSimulation("2026-01-01T00:00:30")
+        cron.serve()
+        for index in 0..<30_000 {
+            // Half of them equal, half of them jobs of their own.
+            try cron.register("\(index)", ["expression": "0 * * * * *", "key": index % 2 == 0 ? .null : .string("k\(index)")])
+        }
+        cron.now = ExpressionTests.epoch("2026-01-01T00:01:00") * 1_000
+        cron.wake()
+        for index in 0..<30_000 { cron.unregister("\(index)", isWithdrawn: false) }
+        for fire in cron.scheduler.fires.keys.sorted() { cron.perform(cron.scheduler.ended(fire, .ok, now: cron.now)) }
+        #expect(cron.scheduler.lanes.isEmpty && cron.scheduler.count == 0)
+    }
+
+    @Test func claimsThatWereLeftAreSettledWhenTheirJobsComeBackOrAreTooOld() throws {
+        var before = CronSimulation("2026-01-01T00:00:30")
+        try before.register("a", ["expression": "0 * * * * *", "key": "back"])
+        let identity = try #require(before.scheduler.trigger("a")).identity
+        let tick = ExpressionTests.epoch("2026-01-01T00:00:00")
+        let left = [
+            HeldClaim(identity: identity, ordinal: 0, tick: tick, owner: "one", lease: .tick),
+            HeldClaim(identity: "key:default:gone", ordinal: 0, tick: tick, owner: "two", lease: .tick),
+        ]
+        var cron = CronSimulation("2026-01-01T00:00:30", left: left)
+        cron.serve()
+        #expect(cron.scheduler.left.count == 2)
+        try cron.register("a", ["expression": "0 * * * * *", "key": "back"])
+        #expect(cron.scheduler.left.keys.map { $0 } == ["key:default:gone"] && cron.ended.map(\.status) == [.lost])
+        cron.run(until: "2026-01-01T01:01:00")
+        #expect(cron.scheduler.left.isEmpty && cron.scheduler.oldestLeft == nil)
     }
 
     @Test func jobsThatNobodyRegistersAnyMoreAreForgottenAtTheBound() throws {

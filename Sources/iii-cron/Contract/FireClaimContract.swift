@@ -197,6 +197,19 @@ public enum FireClaimContract {
             await one.close()
             await two.close()
         },
+        Clause(description: "a lease that ended and that nobody took is its run's again") { stores in
+            let (one, two) = (try await stores.open("a"), try await stores.open("b"))
+            let job = Job()
+            _ = try await one.claim(job.request("one", tick: 1))
+            try await Task.sleep(for: .milliseconds((one.lease ?? 0) + 200))
+            try expect(try await one.renew([job.held("one", tick: 1)]).isEmpty, "a lease that is nobody's was not given back")
+            try expect(try await two.claim(job.request("two", tick: 2)) == .overlaps, "a lease that was given back keeps nobody away")
+            try await Task.sleep(for: .milliseconds((one.lease ?? 0) + 200))
+            try expect(try await two.claim(job.request("two", tick: 3)).isGranted, "a lease did not end")
+            try expect(try await one.renew([job.held("one", tick: 1)]) == [job.owner("one")], "a lease of somebody else's was renewed")
+            await one.close()
+            await two.close()
+        },
         Clause(description: "a run with a lease is not taken over, one without is") { stores in
             let (one, two) = (try await stores.open("a"), try await stores.open("b"))
             let job = Job()

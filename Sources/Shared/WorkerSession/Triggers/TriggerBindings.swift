@@ -44,12 +44,17 @@ struct TriggerBindings<Value> {
         case answer(id: String, functionID: String, error: InvocationError?)
     }
 
-    private struct Held {
+    /// What is in force. Never changed, so that copies of the table may share it.
+    private final class Held {
         let binding: TriggerBinding
         let value: Value
         let bytes: Int
-        /// The session that last named it; 0 while detached.
-        var session: Int
+
+        init(_ binding: TriggerBinding, _ value: Value, bytes: Int) {
+            self.binding = binding
+            self.value = value
+            self.bytes = bytes
+        }
     }
 
     private enum Work {
@@ -58,8 +63,8 @@ struct TriggerBindings<Value> {
         case releasing(ticket: Int)
     }
 
-    private struct Entry {
-        var held: Held?
+    /// What is being done about a trigger, and what waits for that.
+    private struct Activity {
         var work = Work.none
         /// An unregistration that waits for `work`; it comes before `offers`.
         var unregistration: UnregistrationReason?
@@ -68,10 +73,38 @@ struct TriggerBindings<Value> {
         /// Offers beyond the limit, which came after `offers`.
         var excess: (functionID: String, count: Int)?
 
-        var isEmpty: Bool {
+        var isOver: Bool {
             guard case .none = work else { return false }
-            return held == nil && unregistration == nil && offers.isEmpty && excess == nil
+            return unregistration == nil && offers.isEmpty && excess == nil
         }
+    }
+
+    /// One trigger in three words, since nearly all of the many are settled.
+    private struct Entry {
+        private indirect enum Occupation {
+            case settled
+            case busy(Activity)
+        }
+
+        var held: Held?
+        /// The session that last named what is held; 0 while detached.
+        var session = 0
+        private var occupation = Occupation.settled
+
+        init(held: Held? = nil, session: Int = 0) {
+            self.held = held
+            self.session = session
+        }
+
+        var activity: Activity {
+            get {
+                if case .busy(let activity) = occupation { return activity }
+                return Activity()
+            }
+            set { occupation = newValue.isOver ? .settled : .busy(newValue) }
+        }
+
+        var isEmpty: Bool { held == nil && activity.isOver }
     }
 
     let limits: TriggerLimits
@@ -93,7 +126,7 @@ struct TriggerBindings<Value> {
         entries.values.compactMap { entry in entry.held.map { ($0.binding, $0.value) } }
     }
     /// Whether the engine knows of the binding in this session.
-    func isAttached(_ id: String) -> Bool { entries[id]?.held.map { $0.session == session && session > 0 } ?? false }
+    func isAttached(_ id: String) -> Bool { entries[id].map { $0.held != nil && $0.session == session && session > 0 } ?? false }
 
     // MARK: From the engine
 
@@ -103,8 +136,8 @@ struct TriggerBindings<Value> {
         isSwept = false
         for id in entries.keys {
             forgetOffers(of: id)
-            if case .accepting(let binding, let ticket, let session, let bytes, _) = entries[id]?.work {
-                entries[id]?.work = .accepting(binding, ticket: ticket, session: session, bytes: bytes, isAnswered: false)
+            if case .accepting(let binding, let ticket, let session, let bytes, _) = entries[id]?.activity.work {
+                entries[id]?.activity.work = .accepting(binding, ticket: ticket, session: session, bytes: bytes, isAnswered: false)
             }
         }
     }
@@ -121,16 +154,18 @@ struct TriggerBindings<Value> {
             return [.answer(id: offer.id, functionID: offer.functionID, error: refusal("\(limits.bindings) triggers"))]
         }
         var entry = entries[offer.id] ?? Entry()
-        if entry.excess != nil || entry.offers.count >= limits.waitingChanges {
-            entry.excess = (offer.functionID, (entry.excess?.count ?? 0) + 1)
+        var activity = entry.activity
+        if activity.excess != nil || activity.offers.count >= limits.waitingChanges {
+            activity.excess = (offer.functionID, (activity.excess?.count ?? 0) + 1)
         } else if bytes + offer.bytes > limits.bytes {
-            entry.offers.append(
+            activity.offers.append(
                 TriggerOffer(
                     id: offer.id, functionID: offer.functionID, content: .failure(refusal("\(bytes) bytes of triggers")), bytes: 0))
         } else {
             bytes += offer.bytes
-            entry.offers.append(offer)
+            activity.offers.append(offer)
         }
+        entry.activity = activity
         entries[offer.id] = entry
         return advance(offer.id)
     }
@@ -140,15 +175,16 @@ struct TriggerBindings<Value> {
     }
 
     mutating func unregistered(_ id: String, _ reason: UnregistrationReason) -> [Action] {
-        guard var entry = entries[id] else { return [] }
+        guard entries[id] != nil else { return [] }
         forgetOffers(of: id)
-        entry.offers = []
-        entry.excess = nil
-        if case .accepting(let binding, let ticket, let session, let bytes, _) = entry.work {
-            entry.work = .accepting(binding, ticket: ticket, session: session, bytes: bytes, isAnswered: false)
+        guard var entry = entries[id] else { return [] }
+        var activity = entry.activity
+        if case .accepting(let binding, let ticket, let session, let bytes, _) = activity.work {
+            activity.work = .accepting(binding, ticket: ticket, session: session, bytes: bytes, isAnswered: false)
         }
         // What was taken back stays taken back.
-        entry.unregistration = entry.unregistration == .unregistered ? .unregistered : reason
+        activity.unregistration = activity.unregistration == .unregistered ? .unregistered : reason
+        entry.activity = activity
         entries[id] = entry
         return advance(id)
     }
@@ -156,33 +192,34 @@ struct TriggerBindings<Value> {
     // MARK: From the provider
 
     mutating func accepted(_ id: String, ticket: Int, _ value: Value) -> [Action] {
-        guard case .accepting(let binding, ticket, let session, let bytes, let isAnswered) = entries[id]?.work else { return [] }
+        guard case .accepting(let binding, ticket, let session, let bytes, let isAnswered) = entries[id]?.activity.work else { return [] }
         self.bytes -= entries[id]?.held?.bytes ?? 0
-        entries[id]?.held = Held(binding: binding, value: value, bytes: bytes, session: session)
+        entries[id]?.held = Held(binding, value, bytes: bytes)
+        entries[id]?.session = session
         return answer(binding, isAnswered, nil) + finish(id)
     }
 
     mutating func refused(_ id: String, ticket: Int, _ error: InvocationError) -> [Action] {
-        guard case .accepting(let binding, ticket, _, let bytes, let isAnswered) = entries[id]?.work else { return [] }
+        guard case .accepting(let binding, ticket, _, let bytes, let isAnswered) = entries[id]?.activity.work else { return [] }
         self.bytes -= bytes
         return answer(binding, isAnswered, error) + finish(id)
     }
 
     mutating func released(_ id: String, ticket: Int, isKept: Bool) -> [Action] {
-        guard case .releasing(ticket) = entries[id]?.work else { return [] }
-        if isKept { entries[id]?.held?.session = 0 } else { drop(id) }
+        guard case .releasing(ticket) = entries[id]?.activity.work else { return [] }
+        if isKept { entries[id]?.session = 0 } else { drop(id) }
         return finish(id)
     }
 
     /// Puts a binding in force that outlived an earlier process; detached until the engine names it.
     mutating func restore(_ binding: TriggerBinding, _ value: Value) {
         guard entries[binding.id] == nil else { return }
-        entries[binding.id] = Entry(held: Held(binding: binding, value: value, bytes: 0, session: 0))
+        entries[binding.id] = Entry(held: Held(binding, value, bytes: 0))
     }
 
     /// Gives up a detached binding; nil when there is none, or something is under way for it.
     mutating func forget(_ id: String) -> Value? {
-        guard let entry = entries[id], case .none = entry.work, let held = entry.held, held.session == 0 else { return nil }
+        guard let entry = entries[id], case .none = entry.activity.work, let held = entry.held, entry.session == 0 else { return nil }
         drop(id)
         entries[id] = nil
         return held.value
@@ -192,52 +229,54 @@ struct TriggerBindings<Value> {
 
     /// Takes the next steps of `id` until one of them needs time.
     private mutating func advance(_ id: String) -> [Action] {
-        guard var entry = entries[id], case .none = entry.work else { return [] }
+        guard var entry = entries[id] else { return [] }
+        var activity = entry.activity
+        guard case .none = activity.work else { return [] }
         var actions: [Action] = []
-        steps: while case .none = entry.work {
-            if entry.unregistration == nil, entry.offers.isEmpty, isStale(entry.held) { entry.unregistration = .notReplayed }
-            if let reason = entry.unregistration {
-                entry.unregistration = nil
+        steps: while case .none = activity.work {
+            if activity.unregistration == nil, activity.offers.isEmpty, isStale(entry) { activity.unregistration = .notReplayed }
+            if let reason = activity.unregistration {
+                activity.unregistration = nil
                 guard let held = entry.held else { continue }
                 let ticket = takeTicket()
-                entry.work = .releasing(ticket: ticket)
+                activity.work = .releasing(ticket: ticket)
                 actions.append(.release(held.binding, held.value, reason, ticket: ticket))
-            } else if !entry.offers.isEmpty {
-                let offer = entry.offers.removeFirst()
+            } else if !activity.offers.isEmpty {
+                let offer = activity.offers.removeFirst()
                 switch offer.content {
                 case .failure(let error):
                     bytes -= offer.bytes
                     actions.append(.answer(id: id, functionID: offer.functionID, error: error))
                 case .success(let binding) where binding == entry.held?.binding:
                     bytes -= offer.bytes
-                    entry.held?.session = session
+                    entry.session = session
                     actions.append(.answer(id: id, functionID: offer.functionID, error: nil))
                 case .success(let binding):
                     let ticket = takeTicket()
-                    entry.work = .accepting(binding, ticket: ticket, session: session, bytes: offer.bytes, isAnswered: true)
+                    activity.work = .accepting(binding, ticket: ticket, session: session, bytes: offer.bytes, isAnswered: true)
                     actions.append(.accept(binding, current: entry.held?.value, ticket: ticket))
                 }
-            } else if let excess = entry.excess {
-                entry.excess = nil
+            } else if let excess = activity.excess {
+                activity.excess = nil
                 let error = refusal("\(limits.waitingChanges) waiting changes of this trigger")
                 actions += (0..<excess.count).map { _ in .answer(id: id, functionID: excess.functionID, error: error) }
             } else {
                 break steps
             }
         }
-        if case .none = entry.work {} else { unsettled += 1 }
+        if case .none = activity.work {} else { unsettled += 1 }
+        entry.activity = activity
         entries[id] = entry.isEmpty ? nil : entry
         return actions
     }
 
     /// Whether the engine has finished naming triggers without naming this one. Detached ones are nobody's business.
-    private func isStale(_ held: Held?) -> Bool {
-        guard isSwept, let held else { return false }
-        return held.session != session && held.session != 0
+    private func isStale(_ entry: Entry) -> Bool {
+        isSwept && entry.held != nil && entry.session != session && entry.session != 0
     }
 
     private mutating func finish(_ id: String) -> [Action] {
-        entries[id]?.work = .none
+        entries[id]?.activity.work = .none
         unsettled -= 1
         return advance(id)
     }
@@ -252,9 +291,10 @@ struct TriggerBindings<Value> {
     }
 
     private mutating func forgetOffers(of id: String) {
-        for offer in entries[id]?.offers ?? [] { bytes -= offer.bytes }
-        entries[id]?.offers = []
-        entries[id]?.excess = nil
+        guard let activity = entries[id]?.activity, !activity.offers.isEmpty || activity.excess != nil else { return }
+        for offer in activity.offers { bytes -= offer.bytes }
+        entries[id]?.activity.offers = []
+        entries[id]?.activity.excess = nil
     }
 
     private mutating func takeTicket() -> Int {

@@ -18,7 +18,8 @@ public protocol FireClaim: AnyObject, Sendable {
     func recover() async throws -> [HeldClaim]
     /// Asked again by the owner of an open claim, it grants it again, and sees to the lease that is asked for now.
     func claim(_ request: ClaimRequest) async throws -> ClaimOutcome
-    /// Prolongs the leases of runs under way; answers the claims (by owner) whose lease somebody else has, or nobody.
+    /// Prolongs the leases of runs under way. One that has ended without anybody taking it is its run's again, unless others take leases over
+    /// (`ClaimRequest.Lease.takeover`). Answers the claims, by owner, that have lost theirs.
     func renew(_ claims: [HeldClaim]) async throws -> [String]
     /// The run is over: its lease ends, the claim stays.
     func finish(_ claim: HeldClaim) async throws

@@ -55,6 +55,9 @@ enum CronField: Int, Sendable, CaseIterable {
         }
     }
 
+    /// The last and the first name in their short forms, for suggestions.
+    var outermostNames: (last: String, first: String) { self == .month ? ("Dec", "Jan") : ("Sat", "Sun") }
+
     /// Every accepted name, for suggestions.
     var names: [String] {
         switch self {

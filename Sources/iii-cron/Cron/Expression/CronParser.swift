@@ -9,17 +9,19 @@ struct CronParser {
         let position: Int
     }
 
+    /// Every list without repetitions fits, years included.
+    private static let maximumLength = 2_048
+
     private let text: String
-    private let trimmed: Substring
-    private let offset: Int
+    /// Without the blanks around it; an index is the place in `text`.
+    private let body: ArraySlice<UInt8>
 
     init(_ text: String) {
         self.text = text
-        let leading = text.utf8.prefix { Self.isBlank($0) }.count
-        offset = leading
-        var body = text.dropFirst(leading)
-        while let last = body.utf8.last, Self.isBlank(last) { body.removeLast() }
-        trimmed = body
+        let bytes = Array(text.utf8)
+        let first = bytes.firstIndex { !Self.isBlank($0) } ?? bytes.endIndex
+        let last = bytes.lastIndex { !Self.isBlank($0) } ?? first - 1
+        body = bytes[first..<(last + 1)]
     }
 
     static func parse(_ text: String) throws(CronError) -> CronExpression { try CronParser(text).expression() }
@@ -27,15 +29,19 @@ struct CronParser {
     private static func isBlank(_ byte: UInt8) -> Bool { byte == 0x20 || (0x09...0x0D).contains(byte) }
 
     private func failure(_ position: Int, _ reason: String, _ suggestion: String? = nil) -> CronError {
-        CronError(expression: text, position: position, reason: reason, suggestion: suggestion)
+        let isTooLong = text.utf8.count > Self.maximumLength
+        let shown = isTooLong ? String(text.unicodeScalars.prefix(64)) + "…" : text
+        return CronError(expression: shown, position: isTooLong ? 0 : position, reason: reason, suggestion: suggestion)
     }
 
     // MARK: Whole expressions
 
     private func expression() throws(CronError) -> CronExpression {
-        guard trimmed.utf8.count <= 512 else { throw failure(512, "an expression has at most 512 characters.") }
-        guard trimmed.utf8.allSatisfy({ $0 < 0x80 }) else { throw failure(offset, "an expression is written in ASCII.") }
-        if trimmed.first == "@" { return try shorthand() }
+        guard text.utf8.count <= Self.maximumLength else {
+            throw failure(0, "an expression has at most \(Self.maximumLength) characters.")
+        }
+        if let place = body.firstIndex(where: { $0 >= 0x80 }) { throw failure(place, "an expression is written in ASCII.") }
+        if body.first == UInt8(ascii: "@") { return try shorthand() }
         let fields = split()
         let form: CronExpression.Form
         var kinds = Array(CronField.allCases.prefix(max(fields.count, 1)))
@@ -46,7 +52,7 @@ struct CronParser {
             kinds = [.minutes, .hours, .dayOfMonth, .month, .dayOfWeek]
         default:
             throw failure(
-                fields.count > 7 ? fields[7].first?.position ?? 0 : offset + trimmed.count,
+                fields.count > 7 ? fields[7].first?.position ?? 0 : body.endIndex,
                 "\(fields.count) fields: six are needed (seconds minutes hours day-of-month month day-of-week), a seventh may name years.",
                 "With five fields it is classic cron, minutes first.")
         }
@@ -59,20 +65,18 @@ struct CronParser {
     /// The fields, split at blanks that are not beside `,`, `-` or `/`.
     private func split() -> [[Character]] {
         let operators: Set<UInt8> = [UInt8(ascii: ","), UInt8(ascii: "-"), UInt8(ascii: "/")]
-        let bytes = Array(trimmed.utf8)
         var fields: [[Character]] = [[]]
-        var index = 0
-        while index < bytes.count {
-            guard Self.isBlank(bytes[index]) else {
-                fields[fields.count - 1].append(Character(byte: bytes[index], position: offset + index))
+        var index = body.startIndex
+        while index < body.endIndex {
+            guard Self.isBlank(body[index]) else {
+                fields[fields.count - 1].append(Character(byte: body[index], position: index))
                 index += 1
                 continue
             }
             let before = fields[fields.count - 1].last?.byte
-            while index < bytes.count, Self.isBlank(bytes[index]) { index += 1 }
-            let after = index < bytes.count ? bytes[index] : 0
+            while index < body.endIndex, Self.isBlank(body[index]) { index += 1 }
             if let before, operators.contains(before) { continue }
-            if operators.contains(after) { continue }
+            if index < body.endIndex, operators.contains(body[index]) { continue }
             fields.append([])
         }
         return fields.filter { !$0.isEmpty }
@@ -84,7 +88,9 @@ struct CronParser {
     ]
 
     private func shorthand() throws(CronError) -> CronExpression {
-        if let long = Self.shorthands[String(trimmed)] {
+        let word = String(decoding: body, as: UTF8.self)
+        let offset = body.startIndex
+        if let long = Self.shorthands[word] {
             let meaning = try CronParser.parse(long)
             var expression = CronExpression(text: text, form: .sixFields)
             expression.seconds = meaning.seconds
@@ -96,9 +102,9 @@ struct CronParser {
             expression.runsByElapsedTime = meaning.runsByElapsedTime
             return expression
         }
-        if trimmed.hasPrefix("@every") {
-            let rest = trimmed.dropFirst(6)
-            guard let first = rest.utf8.first, Self.isBlank(first), let seconds = Self.duration(rest) else {
+        if word.hasPrefix("@every") {
+            let rest = body.dropFirst(6)
+            guard let first = rest.first, Self.isBlank(first), let seconds = Self.duration(rest) else {
                 throw failure(
                     offset + 6, "'@every' wants a duration of whole seconds.", "Write '@every 90s', '@every 1h30m' or '@every 2d'.")
             }
@@ -109,27 +115,32 @@ struct CronParser {
             expression.interval = seconds
             return expression
         }
-        let near = EditDistance.nearest(to: String(trimmed), among: Self.shorthands.keys.sorted() + ["@every"])
-        let suggestion = trimmed == "@reboot" ? "Start work at the start of a worker, in the worker." : near.map { "Did you mean '\($0)'?" }
-        throw failure(offset, "'\(trimmed)' is not a shorthand.", suggestion)
+        let near = EditDistance.nearest(to: word, among: Self.shorthands.keys.sorted() + ["@every"])
+        let suggestion = word == "@reboot" ? "Start work at the start of a worker, in the worker." : near.map { "Did you mean '\($0)'?" }
+        throw failure(offset, "'\(word)' is not a shorthand.", suggestion)
     }
 
-    /// `1d2h3m4s` in seconds, each unit at most once, in this order.
-    private static func duration(_ text: Substring) -> Int? {
+    /// `1d2h3m4s` in seconds, each unit at most once, in this order; blanks may stand between them and before units.
+    private static func duration(_ bytes: ArraySlice<UInt8>) -> Int? {
         var total = 0
         var number: Int?
+        var isAfterBlank = false
         var unitsLeft: [(UInt8, Int)] = [(0x64, 86_400), (0x68, 3_600), (0x6D, 60), (0x73, 1)]
-        for byte in text.utf8 where !isBlank(byte) {
+        for byte in bytes {
+            if isBlank(byte) {
+                isAfterBlank = true
+                continue
+            }
             if (0x30...0x39).contains(byte) {
-                let value = (number ?? 0) * 10 + Int(byte - 0x30)
-                guard value < 1_000_000_000 else { return nil }
-                number = value
+                guard number == nil || !isAfterBlank else { return nil }
+                number = min((number ?? 0) * 10 + Int(byte - 0x30), 1_000_000_000)
             } else {
                 guard let value = number, let index = unitsLeft.firstIndex(where: { $0.0 == byte }) else { return nil }
                 total += value * unitsLeft[index].1
                 unitsLeft.removeFirst(index + 1)
                 number = nil
             }
+            isAfterBlank = false
         }
         return number == nil && total > 0 ? total : nil
     }
@@ -181,10 +192,10 @@ struct CronParser {
                 expression.days.fromLast.insert(0)
             } else if text == "LW" || text == "WL" {
                 expression.days.lastWeekday = true
-            } else if text.hasPrefix("L-"), let days = Int(text.dropFirst(2)) {
+            } else if text.hasPrefix("L-"), let days = Self.number(text.dropFirst(2)) {
                 guard (1...30).contains(days) else { throw failure(position, "'L-N' takes 1 to 30 days before the last one.") }
                 expression.days.fromLast.insert(days)
-            } else if text.hasSuffix("W"), let day = Int(text.dropLast()) {
+            } else if text.hasSuffix("W"), let day = Self.number(text.dropLast()) {
                 guard (1...31).contains(day) else { throw failure(position, "'NW' takes a day from 1 to 31.") }
                 expression.days.nearest.insert(day)
             } else {
@@ -194,7 +205,7 @@ struct CronParser {
         case .dayOfWeek:
             if let hash = text.firstIndex(of: "#") {
                 let weekday = try weekday(text[..<hash], position, &expression)
-                guard let nth = Int(text[text.index(after: hash)...]), (1...5).contains(nth) else {
+                guard let nth = Self.number(text[text.index(after: hash)...]), (1...5).contains(nth) else {
                     throw failure(position, "'#' takes 1 to 5: which of the month's weekdays it is.")
                 }
                 expression.weekdays.nth[weekday, default: SmallSet()].insert(nth)
@@ -244,7 +255,8 @@ struct CronParser {
             guard from <= through else {
                 let reason =
                     isNamed ? "Invalid named range for \(field.name): \(low)-\(high)" : "Invalid range for \(field.name): \(low)-\(high)"
-                throw failure(position, reason, "Ranges do not wrap around: write '\(low)-\(all.upperBound),\(all.lowerBound)-\(high)'.")
+                let (last, first) = isNamed ? field.outermostNames : ("\(all.upperBound)", "\(all.lowerBound)")
+                throw failure(position, reason, "Ranges do not wrap around: write '\(low)-\(last),\(first)-\(high)'.")
             }
             return Set(stride(from: from, through: through, by: step ?? 1).map { Self.folded($0, field, expression.form) })
         }
@@ -252,8 +264,9 @@ struct CronParser {
             throw failure(position, "a step starts at a number, not at a name: '\(text)/\(step)'.")
         }
         let value = try point(text, position, field, &expression)
-        guard let step else { return [Self.folded(value, field, expression.form)] }
-        return Set(stride(from: value, through: all.upperBound, by: step))
+        let start = Self.folded(value, field, expression.form)
+        guard let step else { return [start] }
+        return Set(stride(from: start, through: all.upperBound, by: step))
     }
 
     /// In the five-field form 7 is Sunday too.
@@ -263,7 +276,7 @@ struct CronParser {
 
     private func step(_ characters: [Character], _ position: Int, _ field: CronField) throws(CronError) -> Int {
         let text = Self.string(characters)
-        guard !text.isEmpty, text.allSatisfy({ $0.isASCII && $0.isNumber }), let value = Int(text) else {
+        guard let value = Self.number(text) else {
             throw failure(characters.first?.position ?? position, "a step is a number: '/\(text)'.")
         }
         guard value > 0 else { throw failure(position + 1, "range step cannot be zero") }
@@ -287,12 +300,7 @@ struct CronParser {
             let near = EditDistance.nearest(to: text.lowercased(), among: field.names)
             throw failure(position, "'\(text)' is not a valid \(kind).", near.map { "Did you mean '\($0)'?" })
         }
-        guard !text.isEmpty, text.utf8.allSatisfy({ (0x30...0x39).contains($0) }) else {
-            throw failure(position, "'\(text)' is not a value of \(field.name).")
-        }
-        guard text.count < 10, let value = Int(text) else {
-            throw failure(position, "\(field.name) must be less than \(range.upperBound). ('\(text)' specified.)")
-        }
+        guard let value = Self.number(text) else { throw failure(position, "'\(text)' is not a value of \(field.name).") }
         if value < range.lowerBound {
             let hint = field == .dayOfWeek ? "Sunday is 1 here; better write 'Sun'." : nil
             throw failure(position, "\(field.name) must be greater than or equal to \(range.lowerBound). ('\(text)' specified.)", hint)
@@ -302,6 +310,17 @@ struct CronParser {
         }
         if field == .dayOfWeek, expression.form == .sixFields, !expression.numericWeekdays.contains(value) {
             expression.numericWeekdays.append(value)
+        }
+        return value
+    }
+
+    /// Decimal digits, leading zeros allowed; nil for anything else. Numbers beyond every field's range are all the same.
+    private static func number(_ text: some StringProtocol) -> Int? {
+        guard !text.isEmpty else { return nil }
+        var value = 0
+        for byte in text.utf8 {
+            guard (0x30...0x39).contains(byte) else { return nil }
+            value = min(value * 10 + Int(byte - 0x30), 1_000_000)
         }
         return value
     }

@@ -25,6 +25,13 @@ enum CronStore {
                     started INTEGER NOT NULL, ended INTEGER, status TEXT NOT NULL, error TEXT, crc INTEGER NOT NULL) STRICT;
                 CREATE INDEX runs_trigger ON runs(trigger_id, id);
                 CREATE INDEX runs_open ON runs(id) WHERE ended IS NULL;
-                """)
+                """),
+        // When a job that `max_runs` limits was last asked about: counts of jobs that are long gone are thrown out.
+        Migration(
+            sql: """
+                ALTER TABLE run_counts ADD COLUMN asked INTEGER NOT NULL DEFAULT 0;
+                UPDATE run_counts SET asked = CAST(strftime('%s', 'now') AS INTEGER) * 1000;
+                CREATE INDEX run_counts_asked ON run_counts(asked);
+                """),
     ]
 }

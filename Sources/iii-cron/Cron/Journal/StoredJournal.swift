@@ -10,6 +10,9 @@ final class StoredJournal: RunJournal {
         var limits: HistoryLimits
         var writes = 0
         var isInTrouble = false
+        /// Runs that have begun and are not written: of a short one there is only its end to write.
+        var begun: [String: RunRecord] = [:]
+        var isFlushDue = false
     }
 
     private let store: Store
@@ -19,6 +22,9 @@ final class StoredJournal: RunJournal {
     /// Writes between two rounds of throwing out what is too old or too much, and rows per round.
     private static let sweepEvery = 256
     private static let sweepLimit = 1_024
+    /// How long a run may go on before its beginning is written. Until then its claim is what a crash leaves of it.
+    private static let beginningDelay = Duration.milliseconds(100)
+    private static let maximumBegun = 512
     /// Memories of jobs that nobody has registered for so long are dropped.
     private static let memoryAge = 400 * 86_400
 
@@ -89,8 +95,33 @@ final class StoredJournal: RunJournal {
         }
     }
 
-    func began(_ run: RunRecord) { record(run) }
-    func ended(_ run: RunRecord) { record(run) }
+    func began(_ run: RunRecord) {
+        let (isFirst, isFull) = state.withLock { state in
+            state.begun[run.owner] = run
+            defer { state.isFlushDue = true }
+            return (!state.isFlushDue, state.begun.count >= Self.maximumBegun)
+        }
+        if isFull { return writeBegun() }
+        guard isFirst else { return }
+        Task {
+            try? await Task.sleep(for: Self.beginningDelay)
+            state.withLock { $0.isFlushDue = false }
+            writeBegun()
+        }
+    }
+
+    private func writeBegun() {
+        let runs = state.withLock { state in
+            defer { state.begun = [:] }
+            return state.begun.values.sorted { $0.started < $1.started }
+        }
+        for run in runs { record(run) }
+    }
+
+    func ended(_ run: RunRecord) {
+        state.withLock { _ = $0.begun.removeValue(forKey: run.owner) }
+        record(run)
+    }
 
     func lost(_ run: RunRecord) {
         write { transaction in try transaction.run(Self.putNew) { Self.bind(run, to: &$0) } }
@@ -171,7 +202,10 @@ final class StoredJournal: RunJournal {
 
     func setLimits(_ limits: HistoryLimits) { state.withLock { $0.limits = limits } }
 
-    func flush() async { _ = try? await store.write { _ in } }
+    func flush() async {
+        writeBegun()
+        _ = try? await store.write { _ in }
+    }
 
     // MARK: Rows
 

@@ -68,7 +68,7 @@ struct CronSchedules {
         if let schedule = known[key] { return schedule }
         let expression: CronExpression
         do throws(CronError) { expression = try CronParser.parse(text) } catch {
-            throw InvocationError(.triggerRegistrationFailed, "Invalid cron expression '\(text)': \(error)")
+            throw InvocationError(.triggerRegistrationFailed, error.sentence)
         }
         let rules: ZoneRules
         do throws(ZoneFiles.Failure) { rules = try zones.rules(named: zone) } catch {

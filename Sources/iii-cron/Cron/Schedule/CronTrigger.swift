@@ -62,12 +62,14 @@ public final class CronTrigger: Sendable {
         return tick
     }
 
-    /// When a tick is due, in milliseconds: `jitter_ms` spreads it, in the same way on every instance.
+    /// When a tick is due, in milliseconds: `jitter_ms` spreads it, in the same way on every instance, and never past the next tick, so
+    /// that ticks become due in their order.
     func due(_ tick: Int) -> Int {
         guard options.jitter > 0 else { return tick * 1_000 }
         var hash: UInt64 = 0xCBF2_9CE4_8422_2325
         for byte in identity.utf8 { hash = (hash ^ UInt64(byte)) &* 0x0000_0100_0000_01B3 }
         var generator = SeededGenerator(seed: hash ^ UInt64(bitPattern: Int64(tick)))
-        return tick * 1_000 + Int(generator.next() % UInt64(options.jitter + 1))
+        let room = schedule.next(after: tick).map { min(options.jitter, ($0 - tick) * 1_000) } ?? options.jitter
+        return tick * 1_000 + Int(generator.next() % UInt64(room + 1))
     }
 }

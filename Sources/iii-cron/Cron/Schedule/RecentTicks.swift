@@ -4,15 +4,15 @@
 /// store, which remembers for longer, has the last word.
 struct RecentTicks {
     private static let maximum = 32
-    private var ticks: [Int] = []
+    /// Epoch seconds up to the year 2106, in half the room: there are as many of these as jobs.
+    private var ticks: [UInt32] = []
 
     /// Adds a tick; false when it was there.
     mutating func insert(_ tick: Int) -> Bool {
+        let tick = UInt32(truncatingIfNeeded: tick)
         guard !ticks.contains(tick) else { return false }
         if ticks.count == Self.maximum { ticks.removeFirst() }
         ticks.append(tick)
         return true
     }
-
-    mutating func remove(_ tick: Int) { ticks.removeAll { $0 == tick } }
 }

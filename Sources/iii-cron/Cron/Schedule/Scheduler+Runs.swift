@@ -21,7 +21,7 @@ extension Scheduler {
         case .overlaps: skip(fire, .overlap, &effects)
         case .paused: skip(fire, .paused, &effects)
         case .exhausted:
-            if let slot = index[fire.trigger.id] { slots[slot]?.next = nil }
+            if let slot = index[fire.trigger.id], slots[slot]?.trigger === fire.trigger { slots[slot]?.next = nil }
             skip(fire, .exhausted, &effects)
         }
         if fires[id] == nil { goOn(fire, now: now, &effects) }
@@ -36,6 +36,8 @@ extension Scheduler {
             run(id, now: now, &effects)
             return effects
         }
+        // It may have been granted although nobody heard of it.
+        effects.append(.release(fire))
         skip(fire, .lockError, &effects)
         goOn(fire, now: now, &effects)
         return effects
@@ -45,8 +47,8 @@ extension Scheduler {
     mutating func ended(_ id: Int, _ status: RunStatus, error: String? = nil, now: Int) -> [CronEffect] {
         guard let fire = fires[id], fire.stage == .running else { return [] }
         var effects: [CronEffect] = [.ended(fire, status, error: error)]
-        // A lost lease is somebody else's.
-        if status != .lost { effects.append(.release(fire)) }
+        // A lost run may be retried by somebody else, if its claim stays open.
+        if status != .lost || fire.trigger.options.onLostClaim == .skip { effects.append(.release(fire)) }
         drop(fire)
         goOn(fire, now: now, &effects)
         return effects
@@ -79,8 +81,7 @@ extension Scheduler {
             for other in others {
                 guard let old = fires[other], old.stage == .running else { continue }
                 effects.append(.ended(old, .replaced, error: nil))
-                // An exclusive lease is the new run's already.
-                if old.lease == .tick { effects.append(.release(old)) }
+                effects.append(.release(old))
                 drop(old)
             }
         case .queueOne where fire.kind == .tick && others.contains { fires[$0]?.stage == .running }:
@@ -97,16 +98,18 @@ extension Scheduler {
 
     /// After something of a lane has ended: what waited for it.
     private mutating func goOn(_ fire: Fire, now: Int, _ effects: inout [CronEffect]) {
-        if let queued = lanes[fire.lane]?.queued, fires[queued]?.stage == .waiting,
+        if let id = lanes[fire.lane]?.queued, let queued = fires[id], queued.stage == .waiting,
             lanes[fire.lane]?.fires.contains(where: { fires[$0]?.stage == .running }) == false
         {
-            run(queued, now: now, &effects)
+            if let deadline = queued.trigger.options.startingDeadline, now - queued.trigger.due(queued.tick) > deadline {
+                effects.append(.release(queued))
+                skip(queued, .missed, &effects)
+            } else {
+                run(id, now: now, &effects)
+            }
         }
-        if index[fire.trigger.id] != nil {
-            catchUp(fire.lane, fire.trigger, now: now, &effects)
-        } else if let lane = lanes[fire.lane], lane.fires.isEmpty, peers[fire.lane.identity] == nil {
-            lanes[fire.lane] = nil
-        }
+        if index[fire.trigger.id] != nil { catchUp(fire.lane, fire.trigger, now: now, &effects) }
+        forgetIfNobodys(fire.lane)
     }
 
     private mutating func skip(_ fire: Fire, _ reason: SkipReason, _ effects: inout [CronEffect]) {

@@ -15,7 +15,7 @@ extension Scheduler {
             guard let fire = recheckFires.removeValue(forKey: entry.slot) else { continue }
             ask(again: fire, now: now, &effects)
         }
-        if let first = left.first, now - first.tick * 1_000 > limits.leftClaims { closeOldLeftClaims(now: now, &effects) }
+        if let oldestLeft, now - oldestLeft * 1_000 > limits.leftClaims { closeOldLeftClaims(now: now, &effects) }
         return effects
     }
 
@@ -54,22 +54,21 @@ extension Scheduler {
 
     /// The ticks from `first` on that are due and not too late, at most `lateTicks`, and the first one after them.
     private func due(_ trigger: CronTrigger, from first: Int, now: Int) -> (ticks: [Int], next: Int?) {
-        let latest = trigger.options.startingDeadline ?? limits.lateGrace
+        let options = trigger.options
+        let latest = options.startingDeadline ?? limits.lateGrace
         // Ticks up to here are too late, whatever their jitter.
-        let tooLate = RFC3339.floor(now - latest - trigger.options.jitter + 999, 1_000) - 1
-        guard trigger.options.jitter > 0 else {
-            let end = min(RFC3339.floor(now, 1_000), trigger.options.endAt.map { RFC3339.floor($0, 1_000) } ?? .max)
-            let ticks = trigger.schedule.newest(limits.lateTicks, atOrBefore: end, after: max(first - 1, tooLate))
-            return (ticks, trigger.next(after: end))
+        let tooLate = RFC3339.floor(now - latest - options.jitter + 999, 1_000) - 1
+        let end = min(RFC3339.floor(now, 1_000), options.endAt.map { RFC3339.floor($0, 1_000) } ?? .max)
+        var ticks = trigger.schedule.newest(limits.lateTicks, atOrBefore: end, after: max(first - 1, tooLate))
+        guard options.jitter > 0 else { return (ticks, trigger.next(after: end)) }
+        var next: Int?
+        // Only of the last one can the time be still to come.
+        if let last = ticks.last, trigger.due(last) > now {
+            next = last
+            ticks.removeLast()
         }
-        var ticks: [Int] = []
-        var next = first > tooLate ? first : trigger.next(after: tooLate)
-        // The rest of a longer row is due at once, and taken up in the same turn.
-        while let tick = next, trigger.due(tick) <= now, ticks.count < limits.lateTicks {
-            if now - trigger.due(tick) <= latest { ticks.append(tick) }
-            next = trigger.next(after: tick)
-        }
-        return (ticks, next)
+        ticks.removeAll { now - trigger.due($0) > latest }
+        return (ticks, next ?? trigger.next(after: end))
     }
 
     /// One ordinary tick whose time has come.
@@ -200,10 +199,10 @@ extension Scheduler {
 
     // MARK: Claims that an earlier process has left
 
-    mutating func settleLeftClaims(now: Int, _ effects: inout [CronEffect]) {
-        guard !left.isEmpty else { return }
+    mutating func settleLeftClaims(of identity: String, now: Int, _ effects: inout [CronEffect]) {
+        guard let claims = left.removeValue(forKey: identity) else { return }
         var remaining: [HeldClaim] = []
-        for claim in left {
+        for claim in claims {
             guard let trigger = owner(of: claim) else {
                 remaining.append(claim)
                 continue
@@ -216,12 +215,18 @@ extension Scheduler {
             _ = lanes[key, default: Lane()].recent.insert(claim.tick)
             start(trigger, key, kind: .tick, tick: claim.tick, intent: .run, takesOverLost: true, &effects)
         }
-        left = remaining
+        if !remaining.isEmpty { left[identity] = remaining }
     }
 
     private mutating func closeOldLeftClaims(now: Int, _ effects: inout [CronEffect]) {
-        for claim in left where now - claim.tick * 1_000 > limits.leftClaims { effects.append(.lost(nil, claim, isRetried: false)) }
-        left.removeAll { now - $0.tick * 1_000 > limits.leftClaims }
+        oldestLeft = nil
+        let oldest = now - limits.leftClaims
+        for (identity, claims) in left {
+            for claim in claims where claim.tick * 1_000 < oldest { effects.append(.lost(nil, claim, isRetried: false)) }
+            let rest = claims.filter { $0.tick * 1_000 >= oldest }
+            left[identity] = rest.isEmpty ? nil : rest
+            oldestLeft = (rest.map(\.tick) + [oldestLeft].compactMap { $0 }).min()
+        }
     }
 
     private func owner(of claim: HeldClaim) -> CronTrigger? {

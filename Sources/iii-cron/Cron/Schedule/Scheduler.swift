@@ -60,7 +60,10 @@ struct Scheduler {
     /// Lanes whose catching up waits for room among the fires.
     var stalled: [(key: LaneKey, trigger: CronTrigger)] = []
     var memories: [String: JobMemory]
-    var left: [HeldClaim]
+    /// Claims that an earlier process has left and whose triggers are not back, by job.
+    var left: [String: [HeldClaim]]
+    /// The tick of the oldest of them.
+    var oldestLeft: Int?
     private(set) var isServing = false
     private var nextStamp = 1
     private var nextFire = 1
@@ -69,7 +72,8 @@ struct Scheduler {
     init(limits: Limits = Limits(), memories: [String: JobMemory] = [:], left: [HeldClaim] = []) {
         self.limits = limits
         self.memories = memories
-        self.left = left
+        self.left = Dictionary(grouping: left, by: \.identity)
+        oldestLeft = left.map(\.tick).min()
     }
 
     // MARK: Looking
@@ -146,7 +150,7 @@ struct Scheduler {
         schedule(slot)
         if isServing {
             lookBack(slot, now: now, &effects)
-            settleLeftClaims(now: now, &effects)
+            settleLeftClaims(of: trigger.identity, now: now, &effects)
         }
         return effects
     }
@@ -162,18 +166,31 @@ struct Scheduler {
 
     private mutating func remove(_ id: String) {
         guard let slot = index.removeValue(forKey: id), let trigger = slots[slot]?.trigger else { return }
+        switch peers.removeValue(forKey: trigger.identity) {
+        case .many(var equals):
+            equals.remove(at: rank(of: id, among: equals))
+            peers[trigger.identity] = equals.count == 1 ? .one(equals[0]) : .many(equals)
+        case .one, nil: break
+        }
         slots[slot] = nil
         freeSlots.append(slot)
-        switch peers[trigger.identity] {
-        case .many(let equals):
-            let rest = equals.filter { $0 != slot }
-            peers[trigger.identity] = rest.count == 1 ? .one(rest[0]) : .many(rest)
-        default: peers[trigger.identity] = nil
-        }
-        if peers[trigger.identity] == nil {
-            for (key, lane) in lanes where key.identity == trigger.identity && lane.fires.isEmpty { lanes[key] = nil }
-        }
+        // Ranks are counted through, so it is the last lane that nobody has any more.
+        forgetIfNobodys(LaneKey(identity: trigger.identity, ordinal: countOfPeers(trigger.identity)))
         compactIfWorthIt()
+    }
+
+    private func countOfPeers(_ identity: String) -> Int {
+        switch peers[identity] {
+        case nil: 0
+        case .one: 1
+        case .many(let equals): equals.count
+        }
+    }
+
+    /// Forgets a lane whose rank no trigger has, unless something of it is under way.
+    mutating func forgetIfNobodys(_ key: LaneKey) {
+        guard key.ordinal >= countOfPeers(key.identity), lanes[key]?.fires.isEmpty == true else { return }
+        lanes[key] = nil
     }
 
     private mutating func addPeer(_ trigger: CronTrigger, _ slot: Int) {
@@ -200,7 +217,7 @@ struct Scheduler {
         isServing = true
         var effects: [CronEffect] = []
         for slot in slots.indices where slots[slot]?.owesCatchUp == true { lookBack(slot, now: now, &effects) }
-        settleLeftClaims(now: now, &effects)
+        for identity in left.keys.sorted() { settleLeftClaims(of: identity, now: now, &effects) }
         return effects + advance(now: now)
     }
 
@@ -215,6 +232,7 @@ struct Scheduler {
             slots[slot]?.next = tick
             reschedule(slot)
         }
+        compactIfWorthIt()
         return advance(now: now)
     }
 

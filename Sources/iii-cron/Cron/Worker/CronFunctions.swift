@@ -160,7 +160,7 @@ final class CronFunctions {
         let parsed: CronExpression
         do throws(CronError) { parsed = try CronParser.parse(expression) } catch {
             return [
-                "valid": false, "error": .string("Invalid cron expression '\(expression)': \(error)"), "reason": .string(error.reason),
+                "valid": false, "error": .string(error.sentence), "reason": .string(error.reason),
                 "position": JSONValue(error.position), "suggestion": JSONValue(error.suggestion),
             ]
         }
@@ -192,8 +192,8 @@ final class CronFunctions {
         do throws(InvocationError) {
             let input = try CronInput(call.data)
             try input.allow("id", "key", "wait")
-            let trigger = try trigger(input)
             let waits = try input.flag("wait") ?? false
+            let trigger = try trigger(input)
             let started = worker.milliseconds
             let runs = worker.runs?.runByHand(trigger) { [worker] status, error in
                 guard waits else { return }

@@ -20,6 +20,7 @@ final class CronRuns {
     private var waiters: [Int: (RunStatus, String?) -> Void] = [:]
     /// The last claim of a lane that was given back: the next one asks behind it.
     private var finishing: [LaneKey: Task<Void, Never>] = [:]
+    private let unfinished: UnfinishedClaims
     private var renewal: CoreWorkerTimer?
     private var isRenewing = false
     private var onIdle: (() -> Void)?
@@ -37,6 +38,7 @@ final class CronRuns {
         self.worker = worker
         context = worker.context
         self.claims = claims
+        unfinished = UnfinishedClaims(claims)
         self.journal = journal
         ownerPrefix = "\(instance)/\(UUIDBits.random().text.prefix(8))"
         if let lease = claims.lease {
@@ -134,8 +136,8 @@ final class CronRuns {
     }
 
     private func release(_ fire: Fire) {
-        // A run without a claim has none to give back.
-        guard fire.fence != nil else { return }
+        // A run by hand has not asked for a claim. One that has may have it, also where it was not told so.
+        guard fire.kind != .manual else { return }
         held[fire.id] = nil
         finish(heldClaim(fire))
     }
@@ -143,30 +145,15 @@ final class CronRuns {
     /// Says that a run is over, again and again until it is heard: an open claim counts as lost.
     private func finish(_ claim: HeldClaim) {
         let key = LaneKey(identity: claim.identity, ordinal: claim.ordinal)
-        let first = Self.finishing(claims, claim)
+        let first = Task { [claims, unfinished] in
+            // Done when it was tried once; what failed is tried on behind it.
+            do { try await claims.finish(claim) } catch { unfinished.add(claim) }
+        }
         finishing[key] = first
         context.perform {
             await first.value
         } then: { [self] _ in
             if finishing[key] == first { finishing[key] = nil }
-        }
-    }
-
-    /// Done when it was tried once; what failed is tried on behind it.
-    private static func finishing(_ claims: any FireClaim, _ claim: HeldClaim) -> Task<Void, Never> {
-        Task {
-            do { try await claims.finish(claim) } catch { insist(claims, claim) }
-        }
-    }
-
-    private static func insist(_ claims: any FireClaim, _ claim: HeldClaim) {
-        Task {
-            var pause = Duration.milliseconds(200)
-            while !Task.isCancelled {
-                try? await Task.sleep(for: pause)
-                if (try? await claims.finish(claim)) != nil { return }
-                pause = min(pause * 2, .seconds(5))
-            }
         }
     }
 

@@ -34,8 +34,6 @@ open class CronWorker: CoreWorker {
     /// Texts that were warned about, each once.
     private var warned: Set<String> = []
 
-    /// At least so often the clock is looked at, whatever the timer says.
-    private static let longestSleep = 60_000
     /// A difference between the clocks that is no drift.
     private static let clockStep = 500_000_000
     /// Before the drain's deadline, so that what has ended is stored.
@@ -75,6 +73,7 @@ open class CronWorker: CoreWorker {
                 .cronRunLost, "runs were under way when the process before this one ended; what became of them is not known",
                 metadata: ["runs": "\(max(memory.lost, left.count))"])
         }
+        clockDifference = timer.now - timer.uptime
         try timer.start(on: context.eventLoop) { [self] clockWasSet in fired(clockWasSet) }
     }
 
@@ -164,7 +163,7 @@ open class CronWorker: CoreWorker {
 
     private func fired(_ clockWasSet: Bool) {
         armed = nil
-        let difference = timer.now - Int(NIODeadline.now().uptimeNanoseconds)
+        let difference = timer.now - timer.uptime
         let jumped = clockDifference.map { abs(difference - $0) > Self.clockStep } ?? false
         clockDifference = difference
         if clockWasSet || jumped {
@@ -184,8 +183,8 @@ open class CronWorker: CoreWorker {
     }
 
     private func arm() {
-        let wake = scheduler.nextWake.map { min($0, milliseconds + Self.longestSleep) }
-        // Far off, a sleep that is only prolonged by looking at it again need not be set again.
+        let wake = scheduler.nextWake
+        // What is later than what it waits for is looked at then.
         if let wake, let armed, wake >= armed, armed > milliseconds { return }
         guard wake != armed else { return }
         armed = wake

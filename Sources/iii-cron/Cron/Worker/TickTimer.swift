@@ -5,9 +5,14 @@ import NIOCore
 import Synchronization
 
 /// The one timer of `iii-cron`, and the clock it follows. Tests have their own.
+///
+/// Besides what it is asked for it calls `onFire` at least once a minute, measured by a clock that nobody sets: a clock that was set and told
+/// nobody is noticed then.
 public protocol TickTimer: AnyObject {
     /// Nanoseconds since 1970.
     var now: Int { get }
+    /// Nanoseconds on a clock that nobody sets: what `now` gains on it, it was set by.
+    var uptime: Int { get }
     /// Calls `onFire` at this time (milliseconds since 1970), or at once when it is past; the time before is forgotten. nil: never.
     func arm(at milliseconds: Int?)
     /// On the event loop. `clockWasSet`: the clock was, by hand or by a time service, and a wait may have been for another time than it seems.
@@ -22,6 +27,7 @@ public final class SystemTickTimer: TickTimer, @unchecked Sendable {
     private let offset: Int
     private var descriptor: CInt = -1
     private let isStopping = Atomic<Bool>(false)
+    private var look: RepeatedTask?
 
     /// TFD_CLOEXEC; TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET. (Macros that Swift does not see.)
     private static let createFlags = CInt(O_CLOEXEC)
@@ -32,6 +38,8 @@ public final class SystemTickTimer: TickTimer, @unchecked Sendable {
     deinit { if descriptor >= 0 { close(descriptor) } }
 
     public var now: Int { WallClock.nanoseconds() + offset * 1_000_000 }
+
+    public var uptime: Int { Int(NIODeadline.now().uptimeNanoseconds) }
 
     public struct Failure: Error, CustomStringConvertible { public let description: String }
 
@@ -56,6 +64,7 @@ public final class SystemTickTimer: TickTimer, @unchecked Sendable {
             waiter.release()
             throw Failure(description: "no thread for the timer: \(String(cString: strerror(result)))")
         }
+        look = eventLoop.scheduleRepeatedTask(initialDelay: .minutes(1), delay: .minutes(1)) { _ in fire.value(false) }
     }
 
     public func arm(at milliseconds: Int?) {
@@ -72,6 +81,7 @@ public final class SystemTickTimer: TickTimer, @unchecked Sendable {
 
     public func stop() {
         guard descriptor >= 0 else { return }
+        look?.cancel()
         isStopping.store(true, ordering: .relaxed)
         arm(at: 1 + offset)
     }

@@ -28,8 +28,15 @@ final class StoredClaims: FireClaim {
     private static let dropPause: SQL = "DELETE FROM pauses WHERE identity = ?"
     private static let runs: SQL = "SELECT runs FROM run_counts WHERE identity = ? AND ordinal = ?"
     private static let countRun: SQL = """
-        INSERT INTO run_counts(identity, ordinal, runs) VALUES(?, ?, 1) ON CONFLICT(identity, ordinal) DO UPDATE SET runs = runs + 1
+        INSERT INTO run_counts(identity, ordinal, runs, asked) VALUES(?, ?, 1, ?)
+        ON CONFLICT(identity, ordinal) DO UPDATE SET runs = runs + 1, asked = excluded.asked
         """
+    private static let stillAsked: SQL = "UPDATE run_counts SET asked = ? WHERE identity = ? AND ordinal = ?"
+    private static let sweepCounts: SQL = """
+        DELETE FROM run_counts WHERE (identity, ordinal) IN (SELECT identity, ordinal FROM run_counts WHERE asked < ? LIMIT ?)
+        """
+    /// What nobody has asked about for so long is forgotten: 400 days, in milliseconds.
+    private static let countAge = 34_560_000_000
     private static let fence: SQL = "UPDATE counters SET value = value + 1 WHERE name = 'fence' RETURNING value"
 
     func recover() async throws -> [HeldClaim] {
@@ -70,9 +77,15 @@ final class StoredClaims: FireClaim {
                     $0.int(0)
                 }
             let preview = ClaimTable.decide(request, found: found, runs: runs ?? 0, pause: pause, nextFence: 0, now: now)
-            guard case .claim = preview else {
-                if case .answer(let outcome) = preview { return outcome }
-                return .taken(isOpen: false)
+            if case .answer(let outcome) = preview {
+                if outcome == .exhausted {
+                    try transaction.run(Self.stillAsked) {
+                        $0.int(now)
+                        $0.text(request.identity)
+                        $0.int(request.ordinal)
+                    }
+                }
+                return outcome
             }
             let fence =
                 try transaction.first(Self.fence) { _ in
@@ -95,11 +108,16 @@ final class StoredClaims: FireClaim {
                 try transaction.run(Self.countRun) {
                     $0.text(request.identity)
                     $0.int(request.ordinal)
+                    $0.int(now)
                 }
             }
             if claim.fence % 64 == 0 {
                 try transaction.run(Self.sweep) {
                     $0.int(now)
+                    $0.int(Self.sweepLimit)
+                }
+                try transaction.run(Self.sweepCounts) {
+                    $0.int(now - Self.countAge)
                     $0.int(Self.sweepLimit)
                 }
             }

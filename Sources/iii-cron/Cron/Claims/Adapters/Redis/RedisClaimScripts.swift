@@ -29,7 +29,10 @@ enum RedisClaimScripts {
         else
           local paused = redis.call('HGET', KEYS[4], ARGV[9])
           if paused == '1' or (not paused and ARGV[7] == '1') then return {'paused'} end
-          if ARGV[6] ~= '0' and tonumber(redis.call('GET', KEYS[5]) or '0') >= tonumber(ARGV[6]) then return {'exhausted'} end
+          if ARGV[6] ~= '0' and tonumber(redis.call('GET', KEYS[5]) or '0') >= tonumber(ARGV[6]) then
+            redis.call('EXPIRE', KEYS[5], 34560000)
+            return {'exhausted'}
+          end
         end
         local isBusy = redis.call('EXISTS', KEYS[2]) == 1
         if ARGV[2] == 'run' and ARGV[3] == 'deferring' and isBusy then return {'overlaps'} end
@@ -47,6 +50,7 @@ enum RedisClaimScripts {
         if state == 'open' then
           redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[5])
           redis.call('SADD', KEYS[3], ARGV[10])
+          redis.call('EXPIRE', KEYS[3], 34560000)
           if ARGV[6] ~= '0' and attempt == 1 then
             redis.call('INCR', KEYS[5])
             redis.call('EXPIRE', KEYS[5], 34560000)
@@ -55,11 +59,17 @@ enum RedisClaimScripts {
         return {'granted', fence, attempt}
         """)
 
-    /// KEYS run; ARGV owner, lease ms. 1: prolonged.
+    /// KEYS run, tick; ARGV owner, lease ms, lease kind. 1: it has its lease, perhaps again: while the server was away for longer than that, or
+    /// was emptied, it may have ended without anybody taking it. Only one that others take over stays lost.
     static let renew = RedisScript(
         """
-        if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-        return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+        local holder = redis.call('GET', KEYS[1])
+        if holder == ARGV[1] then return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+        if holder or ARGV[3] == 'takeover' then return 0 end
+        local owner = redis.call('HGET', KEYS[2], 'o')
+        if owner and owner ~= ARGV[1] then return 0 end
+        redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+        return 1
         """)
 
     /// KEYS tick, open, run of the job, run of the tick; ARGV owner, member of open.

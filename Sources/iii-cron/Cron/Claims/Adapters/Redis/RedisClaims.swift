@@ -9,6 +9,8 @@ final class RedisClaims: FireClaim {
     private let settings: RedisClaimSettings
     private let instance: String
 
+    /// One after the other, thousands of runs could not be renewed within a third of a lease.
+    private static let renewalsAtOnce = 128
     private static let scripts = [
         RedisClaimScripts.claim, RedisClaimScripts.renew, RedisClaimScripts.finish, RedisClaimScripts.leave,
     ]
@@ -96,13 +98,22 @@ final class RedisClaims: FireClaim {
 
     func renew(_ claims: [HeldClaim]) async throws -> [String] {
         var lost: [String] = []
-        for claim in claims {
-            let answer = try await client.run(
-                RedisClaimScripts.renew, keys: [runKey(claim)], arguments: [Array(claim.owner.utf8), Array("\(settings.lease)".utf8)],
-                isRepeatable: true)
-            if answer.int != 1 { lost.append(claim.owner) }
+        for start in stride(from: 0, to: claims.count, by: Self.renewalsAtOnce) {
+            try await withThrowingTaskGroup(of: String?.self) { group in
+                for claim in claims[start..<min(start + Self.renewalsAtOnce, claims.count)] {
+                    group.addTask { [self] in try await hasLease(claim) ? nil : claim.owner }
+                }
+                for try await owner in group { if let owner { lost.append(owner) } }
+            }
         }
         return lost
+    }
+
+    private func hasLease(_ claim: HeldClaim) async throws -> Bool {
+        let arguments = [claim.owner, "\(settings.lease)", claim.lease.rawValue].map { Array($0.utf8) }
+        let answer = try await client.run(
+            RedisClaimScripts.renew, keys: [runKey(claim), tickKey(claim)], arguments: arguments, isRepeatable: true)
+        return answer.int == 1
     }
 
     func finish(_ claim: HeldClaim) async throws {
