@@ -55,6 +55,7 @@ let package = Package(
         .systemLibrary(name: "CZlib", path: "Sources/Shared/CZlib", providers: [.apt(["zlib1g-dev"])]),
         .systemLibrary(name: "CSQLite", path: "Sources/Shared/CSQLite", providers: [.apt(["libsqlite3-dev"])]),
         .systemLibrary(name: "CHiredis", path: "Sources/Shared/CHiredis", providers: [.apt(["libhiredis-dev"])]),
+        .systemLibrary(name: "CRabbitMQ", path: "Sources/Shared/CRabbitMQ", providers: [.apt(["librabbitmq-dev"])]),
         .systemLibrary(name: "CLinux", path: "Sources/Shared/CLinux"),
         .target(name: "IIIProtocol", path: "Sources/Shared/Protocol"),
         .target(name: "IIICrypto", dependencies: ["COpenSSL"], path: "Sources/Shared/Crypto"),
@@ -79,6 +80,9 @@ let package = Package(
         .target(
             name: "IIIRedis", dependencies: ["CHiredis", "IIIProtocol", "IIICrypto", "IIITLS", "IIITelemetry", nioCore, nioPosix, logging],
             path: "Sources/Shared/Redis"),
+        .target(
+            name: "IIIAMQP", dependencies: ["CRabbitMQ", "COpenSSL", .product(name: "NIOConcurrencyHelpers", package: "swift-nio")],
+            path: "Sources/Shared/AMQP"),
         .target(
             name: "IIIServer",
             dependencies: ["IIIProtocol", "IIICrypto", "IIITLS", "IIITelemetry", "IIITransport", nioCore, nioPosix, nioHTTP1, logging],
@@ -130,7 +134,9 @@ let package = Package(
         .target(
             name: "IIIQueue",
             dependencies: [
-                "IIICrypto", "IIIProtocol", "IIIRedis", "IIISettings", "IIIStorage", "IIITelemetry", "IIIWorker", nioCore, metrics, logging,
+                "IIIAMQP", "IIICrypto", "IIIProtocol", "IIIRedis", "IIISettings", "IIIStorage", "IIITelemetry", "IIIWorker", nioCore,
+                metrics,
+                logging,
             ],
             path: "Sources/iii-queue/Queue"),
         .target(

@@ -17,6 +17,7 @@ import Testing
         "Shared/WorkerSession": ["IIISettings", "IIIProtocol", "IIITelemetry", "IIITransport"],
         "Shared/Storage": ["IIIProtocol", "IIITelemetry"],
         "Shared/Redis": ["IIIProtocol", "IIICrypto", "IIITLS", "IIITelemetry"],
+        "Shared/AMQP": [],
         "Shared/Server": ["IIIProtocol", "IIICrypto", "IIITLS", "IIITelemetry", "IIITransport"],
         "Shared/TestSupport": ["IIIProtocol", "IIITransport", "IIIWorker", "IIIEngine"],
         "iii-core/Engine": ["IIIProtocol", "IIISettings", "IIIServer", "IIITLS", "IIITransport", "IIICrypto", "IIITelemetry"],
@@ -36,7 +37,7 @@ import Testing
             "IIIProtocol", "IIIServer", "IIISettings", "IIITLS", "IIITelemetry", "IIITransport", "IIIWorker", "IIIItems",
         ],
         "iii-stream/Command": ["IIITelemetry", "IIIWorker", "IIIState", "IIIStream"],
-        "iii-queue/Queue": ["IIIProtocol", "IIISettings", "IIICrypto", "IIIStorage", "IIIRedis", "IIITelemetry", "IIIWorker"],
+        "iii-queue/Queue": ["IIIAMQP", "IIIProtocol", "IIISettings", "IIICrypto", "IIIStorage", "IIIRedis", "IIITelemetry", "IIIWorker"],
         "iii-queue/Contract": ["IIIWorker", "IIIQueue"],
         "iii-queue/Command": ["IIITelemetry", "IIIWorker", "IIIQueue"],
         "iii-cron/Cron": [

@@ -19,6 +19,7 @@ import Testing
                     "instance": .string("test"),
                 ]
             },
+            "rabbitmq": { ["amqp_url": .string(try SharedRabbitMQ.server().url), "prefix": .string(SharedRabbitMQ.prefix())] },
         ])
 
     static func temporaryDirectory() throws -> String {

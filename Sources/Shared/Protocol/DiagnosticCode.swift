@@ -33,6 +33,9 @@ public enum DiagnosticCode: String, Sendable, CaseIterable {
     case messageDead = "message_dead"
     case queueStalled = "queue_stalled"
     case queueInMemory = "queue_in_memory"
+    case brokerUnreachable = "broker_unreachable"
+    case brokerBlocked = "broker_blocked"
+    case brokerQueueUnusable = "broker_queue_unusable"
     case routeUnreachable = "route_unreachable"
     case methodUnsupported = "method_unsupported"
 

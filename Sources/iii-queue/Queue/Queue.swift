@@ -360,7 +360,7 @@ public final class Queue: CoreWorker {
         definitions = [:]
         for (key, record) in records {
             guard case .named(let name) = key, let definition = record.definition else { continue }
-            definitions[name] = try? QueueOptions(definition: definition)
+            definitions[name] = try? QueueOptions(definition: definition, countsRetries: settings.countsRetries)
         }
     }
 }

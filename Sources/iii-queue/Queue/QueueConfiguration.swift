@@ -9,6 +9,8 @@ struct QueueConfiguration: Sendable {
     /// How long a subscription outlives its worker, in milliseconds; 0 for ever.
     let subscriptionTTL: Int
     let adapter: AdapterChoice
+    /// `max_retries` of named queues does not count the first attempt, as on RabbitMQ since ever.
+    let countsRetries: Bool
     /// What a subscription gets that says nothing.
     let subscriptionDefaults: QueueOptions
 
@@ -23,11 +25,12 @@ struct QueueConfiguration: Sendable {
             adapter
         }
         let values = try group.read(json)
-        var queues = values[QueueSettings.queues].mapValues { QueueOptions($0) }
-        if queues[Self.defaultQueue] == nil { queues[Self.defaultQueue] = QueueOptions() }
-        self.queues = queues
         subscriptionTTL = values[QueueSettings.subscriptionTTL].milliseconds
         self.adapter = values[adapter]
+        countsRetries = self.adapter.name == RabbitMQSettings.declaration.name
+        var queues = values[QueueSettings.queues].mapValues { [countsRetries] in QueueOptions($0, countsRetries: countsRetries) }
+        if queues[Self.defaultQueue] == nil { queues[Self.defaultQueue] = QueueOptions(countsRetries: countsRetries) }
+        self.queues = queues
         var defaults = QueueOptions()
         if [QueueSettings.builtIn.name, QueueSettings.redis.name].contains(self.adapter.name) {
             let config = self.adapter.config
@@ -35,6 +38,11 @@ struct QueueConfiguration: Sendable {
             defaults.backoffMilliseconds = config[QueueSettings.topicBackoff].milliseconds
             defaults.concurrency = config[QueueSettings.topicConcurrency]
             defaults.isSerial = config[QueueSettings.topicMode] == .fifo
+        } else if countsRetries {
+            let config = self.adapter.config
+            defaults.maxAttempts = config[RabbitMQSettings.maxAttempts]
+            defaults.concurrency = config[RabbitMQSettings.prefetch]
+            defaults.isSerial = config[RabbitMQSettings.mode] == .fifo
         }
         subscriptionDefaults = defaults
     }
@@ -46,10 +54,11 @@ extension Duration {
 
 extension QueueOptions {
     /// From the checked settings of one queue.
-    init(_ values: SettingValues) {
+    /// `countsRetries`: `max_retries` does not count the first attempt.
+    init(_ values: SettingValues, countsRetries: Bool) {
         self.init()
         if values[QueueSettings.type] == .fifo { groupField = values[QueueSettings.groupField] }
-        maxAttempts = Swift.max(1, values[QueueSettings.maxRetries])
+        maxAttempts = countsRetries ? values[QueueSettings.maxRetries] + 1 : Swift.max(1, values[QueueSettings.maxRetries])
         concurrency = values[QueueSettings.concurrency]
         backoffMilliseconds = values[QueueSettings.backoff].milliseconds
         backoff = values[QueueSettings.backoffType] == .fixed ? .fixed : .exponential
@@ -68,6 +77,14 @@ extension QueueOptions {
         deduplicationWindow = values[QueueSettings.deduplicationWindow].milliseconds
         maxPriority = values[QueueSettings.maxPriority] ?? 255
         priorityField = values[QueueSettings.priorityField]
+    }
+}
+
+extension QueueOptions {
+    /// With all defaults.
+    init(countsRetries: Bool) {
+        self.init()
+        if countsRetries { maxAttempts += 1 }
     }
 }
 
@@ -90,6 +107,7 @@ enum QueueStores {
             }
         }
         registry.register(QueueSettings.redis) { RedisQueueStore(try RedisQueueSettings($0)) }
+        registry.register(RabbitMQSettings.declaration) { values in RabbitMQQueueStore(try RabbitMQOptions(values)) }
         return registry
     }
 }

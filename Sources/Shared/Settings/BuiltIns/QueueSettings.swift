@@ -8,7 +8,8 @@ package enum QueueSettings {
         "subscription_ttl_ms", .milliseconds(0...31_536_000_000), default: 604_800_000, change: .live,
         "How long a topic keeps messages for a subscriber whose worker is gone; 0 for ever.")
     package static let adapterText = "Where messages are kept."
-    package static let adapter = Setting("adapter", .adapter([builtIn, redis]), default: ["name": "builtin"], adapterText)
+    package static let adapter = Setting(
+        "adapter", .adapter([builtIn, redis, RabbitMQSettings.declaration]), default: ["name": "builtin"], adapterText)
 
     package static let group = SettingGroup(change: .restart) {
         queues

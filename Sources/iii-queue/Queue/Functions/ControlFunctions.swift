@@ -222,7 +222,7 @@ extension Queue {
     private func define(_ call: IncomingCall, _ input: FunctionInput) throws(InvocationError) {
         let name = try queueName(input)
         let text = input["config"] == nil ? Array("{}".utf8) : input.raw("config") ?? Array("{}".utf8)
-        let options = try QueueOptions(definition: text)
+        let options = try QueueOptions(definition: text, countsRetries: settings.countsRetries)
         guard settings.queues[name] == nil || name == QueueConfiguration.defaultQueue || settings.queues[name] == options else {
             throw input.invalid("the queue '\(name)' is in the configuration, which wins")
         }
@@ -248,13 +248,13 @@ extension Queue {
 
 extension QueueOptions {
     /// From the `config` of `queue::define`; throws what is wrong with it.
-    init(definition: [UInt8]) throws(InvocationError) {
+    init(definition: [UInt8], countsRetries: Bool) throws(InvocationError) {
         guard let json = try? JSONValue(parsing: definition) else { throw InvocationError(.invalidArguments, "config is not JSON") }
         let values: SettingValues
         do throws(InvalidSettings) { values = try QueueSettings.queue.read(json) } catch {
             throw InvocationError(.invalidArguments, error.description)
         }
-        self.init(values)
+        self.init(values, countsRetries: countsRetries)
         guard concurrency > 0 else { throw InvocationError(.invalidArguments, "'concurrency' 0; it must be at least 1") }
         guard values[QueueSettings.type] == .standard || groupField != nil else {
             throw InvocationError(.invalidArguments, "a fifo queue needs 'message_group_field'")
