@@ -160,6 +160,41 @@ def test_increments_from_two_fleets_lose_nothing_and_none_fails(pair, name):
         assert wire.call("state::get", {"scope": name, "key": "n"}) == {"n": 3200}
 
 
+def test_two_writers_of_one_item_with_every_operation_lose_nothing(pair, name):
+    at_, rounds = {**at(name, "k")}, 60
+    watching = Client(pair[1].stream_port)
+    watching.join(name, "g", "k")
+    assert watching.recv()["event"] == {"type": "sync", "data": None}
+
+    def write(index):
+        wire, own = pair[index].connect(), f"own{index}"
+        for number in range(rounds):
+            found = answer(wire, "stream::update", {**at_, "ops": [
+                {"type": "increment", "path": "n", "by": 2}, {"type": "decrement", "path": "n", "by": 1},
+                {"type": "append", "path": "all", "value": [index, number]}, {"type": "append", "path": ["deep", own], "value": number},
+                {"type": "set", "path": own, "value": number}, {"type": "merge", "path": ["m", own], "value": {str(number): True}},
+                {"type": "set", "path": "gone", "value": own}, {"type": "remove", "path": "gone"}]})
+            assert "result" in found and "errors" not in found["result"], found
+        wire.close()
+
+    writers = [threading.Thread(target=write, args=(index,)) for index in range(2)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    with connections(pair[0]) as (wire,):
+        final = wire.call("stream::get", at_)
+    assert final["n"] == 2 * rounds and sorted(final["all"]) == [[index, number] for index in range(2) for number in range(rounds)]
+    for index in range(2):
+        own = f"own{index}"
+        assert final[own] == rounds - 1 and final["deep"][own] == list(range(rounds)) and len(final["m"][own]) == rounds
+    assert "gone" not in final
+    seen = [watching.recv()["event"] for _ in range(2 * rounds)]
+    assert [event["data"]["n"] for event in seen] == list(range(1, 2 * rounds + 1)), "each change once, in the order of the commits"
+    assert [event["type"] for event in seen] == ["create"] + ["update"] * (2 * rounds - 1) and seen[-1]["data"] == final
+    watching.close()
+
+
 def test_a_join_misses_nothing_of_what_both_fleets_write(pair, name):
     stop = threading.Event()
 
@@ -228,6 +263,20 @@ def test_an_expiry_is_told_once_to_everybody(pair, name):
         for own in clients:
             own.quiet()
             own.close()
+
+
+def test_a_key_of_another_type_stops_neither_expiry_nor_lists(pair, server, name):
+    with connections(*pair) as (a, b):
+        for scope in ("broken", "whole"):
+            a.call("state::set", {"scope": f"{name}-{scope}", "key": "k", "value": 1, "ttl_ms": 1500})
+        server.command("DEL", f"state:{name}-broken")
+        server.command("SET", f"state:{name}-broken", "somebody else's")
+        server.command("ZADD", "iii:expiry:state", "1", "rubbish")
+        a.call("state::set", {"scope": f"{name}-other", "key": "k", "value": 1})
+        wait_for(lambda: f"{name}-whole" not in b.call("state::list_groups")["groups"], "what has expired is gone")
+        wait_for(lambda: server.command("ZSCORE", "iii:expiry:state", "rubbish") == b"$-1\r\n", "rubbish is taken out")
+        assert f"{name}-other" in b.call("state::list_groups")["groups"]
+        assert b"somebody else" in server.command("GET", f"state:{name}-broken"), "it is left as it is"
 
 
 @pytest.mark.parametrize("key", ["a\0b", "é\"\\/", "a:b"], ids=["nul", "escapes", "colon"])

@@ -286,7 +286,8 @@ enum RedisItemScripts {
               local n = due[member]
               if n then
                 local key = path(ARGV[3], member)
-                if key and redis.call('HLEN', ARGV[2] .. key) <= n then member = nil end
+                local count = key and redis.pcall('HLEN', ARGV[2] .. key)
+                if type(count) ~= 'number' or count <= n then member = nil end
               end
               if member then alive[#alive + 1] = member end
             end
@@ -303,7 +304,9 @@ enum RedisItemScripts {
               if member then key, stream, name = path(ARGV[3], member) end
               local K = key and {ARGV[2] .. key, ARGV[2] .. 'iii:facts:' .. key, ARGV[2] .. 'iii:order:' .. key, KEYS[1], KEYS[2], KEYS[3],
                 ARGV[2] .. 'iii:names:' .. key}
-              local text = K and redis.call('HGET', K[1], field)
+              -- A key that somebody has put something else into stops nobody's expiry.
+              local text = K and redis.pcall('HGET', K[1], field)
+              if type(text) ~= 'string' then text = false end
               local f = text and facts(text, redis.call('HGET', K[2], field))
               if f and f.expires ~= '0' and tonumber(f.expires) <= now then
                 local revision = nextRevision(KEYS[3], true)
