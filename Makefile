@@ -43,10 +43,12 @@ test-sdk: ## the official SDK suites only
 	@scripts/install-packages build test
 	@scripts/test release sdk
 
-soak: build ## an hour of kills and load, 100 rounds of kills against queues, 50 against a shared Redis; stops by itself
+soak: build ## an hour of kills and load, 100 rounds of kills against queues, 50 against streams and a shared Redis, a store of 2 GiB, a client that stalls; stops by itself
 	@scripts/install-packages build test
 	III_QUEUE_ROUNDS=100 .cache/venv/bin/python -m pytest -q Tests/Conformance/test_queue_crashes.py
 	III_ITEMS_ROUNDS=50 .cache/venv/bin/python -m pytest -q Tests/Conformance/test_shared_items_crashes.py
+	III_STREAM_ROUNDS=50 .cache/venv/bin/python -m pytest -q Tests/Conformance/test_stream_port.py -k kills
+	.cache/venv/bin/python Tests/Conformance/soak_streams.py
 	.cache/venv/bin/python Tests/Conformance/soak.py --minutes 60
 
 bench: ## measure against the named peers and print the table of docs/benchmarks.md

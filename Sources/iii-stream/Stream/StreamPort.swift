@@ -50,6 +50,7 @@ final class StreamPort: @unchecked Sendable {
     var socketCount: Int { sockets.count }
     private func apply() {
         server?.apply(settings.serverSettings)
+        server?.apply(tls: settings.tls)
         ledger.limit = settings.maximumTotalQueuedBytes
         hub.keepHistory(settings.historyLimits)
     }

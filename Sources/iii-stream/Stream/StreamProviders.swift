@@ -19,7 +19,7 @@ final class StreamProviders {
 
     private let context: CoreWorkerContext
     private var known: Set<ItemName> = []
-    private static let timeout = TimeAmount.seconds(30)
+    static let timeout = TimeAmount.seconds(30)
     private static let watch = FunctionID("core::registry::watch")
     private var watcher: String { "builtin::\(context.name)::functions-changed" }
 
@@ -52,12 +52,13 @@ final class StreamProviders {
 
     /// Calls the provider with the input of the original call.
     func call(
-        _ operation: Operation, _ stream: ItemName, _ input: [UInt8], trace: TraceContext, completion: @escaping (Answer) -> Void
+        _ operation: Operation, _ stream: ItemName, _ input: [UInt8], trace: TraceContext, timeout: TimeAmount = StreamProviders.timeout,
+        completion: @escaping (Answer) -> Void
     ) {
         guard has(operation, stream), let target = try? TriggerTarget(function: Self.id(operation, stream)) else {
             return completion(.missing)
         }
-        context.calls.fire(target, payload: input, trace: trace, timeout: Self.timeout) { outcome in
+        context.calls.fire(target, payload: input, trace: trace, timeout: timeout) { outcome in
             switch outcome {
             case .completed(let bytes):
                 let isNothing = bytes.map { $0.elementsEqual("null".utf8) } ?? true

@@ -158,7 +158,6 @@ public final class StreamWorker: CoreWorker {
         let new = configuration.values
         guard new.adapterJSON == settings.adapterJSON else { return .refused("another adapter needs a restart") }
         guard new.host == settings.host, new.port == settings.port else { return .refused("another address needs another listener") }
-        guard (new.tls == nil) == (settings.tls == nil) else { return .refused("TLS is switched on and off by a restart") }
         settings = new
         for warning in settings.warnings { context.logger.warning(.configurationSuspicious, "configuration: \(warning)") }
         return .applied
@@ -256,6 +255,8 @@ final class SnapshotSource {
     var onFailure: ((Subscription, any Error) -> Void)?
     /// Values of one snapshot, in bytes.
     private static let maximumBytes = 48 << 20
+    /// Of a provider; the client's other messages wait meanwhile.
+    private static let timeout = TimeAmount.seconds(10)
 
     init(_ providers: StreamProviders, _ context: CoreWorkerContext) {
         self.providers = providers
@@ -269,12 +270,16 @@ final class SnapshotSource {
         input.set("stream_name", .string(group.stream.text))
         input.set("group_id", .string(group.name.text))
         if let item { input.set("item_id", .string(item.text)) }
-        providers.call(operation, group.stream, input.finish(), trace: .none) { [self] answer in
+        providers.call(operation, group.stream, input.finish(), trace: .none, timeout: Self.timeout) { [self] answer in
             switch answer {
             case .missing: readStore(group, item, completion)
             case .failure(let error): completion(.failure(error))
             case .result(let bytes):
                 let nothing = item == nil ? Array("[]".utf8) : ItemResults.null
+                // A client takes what it is shown of a group for a list.
+                if item == nil, let bytes, bytes.first(where: { $0 > 0x20 }) != UInt8(ascii: "[") {
+                    return completion(.failure(InvocationError(.jsonError, "the provider's list is none")))
+                }
                 completion(.success(StreamHub.Snapshot(text: bytes.map { Array(JSONLevel.compact($0[...])) } ?? nothing, revision: nil)))
             }
         }

@@ -45,7 +45,7 @@ package enum StreamSettings {
     package static let maximumValueBytes = Setting(
         "max_value_bytes", .bytes(1...(48 << 20)), default: 8_388_608, change: .live, "Largest item, and custom event.")
     package static let tls = Setting<SettingValues?>(
-        "tls", .object(TLSSettings.group), absent: "plain text", change: .restart, "TLS on this port.")
+        "tls", .object(TLSSettings.group), absent: "plain text", change: .live, "TLS on this port, for connections that come from then on.")
     package static let adapter = Setting(
         "adapter", .adapter([.keyValueStore(SettingGroup { KeyValueStoreSettings.channelSize }), .redisItems]), default: ["name": "kv"],
         change: .restart, "Where items are kept.")
