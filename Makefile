@@ -59,6 +59,8 @@ bench: ## measure against the named peers and print the table of docs/benchmarks
 	.cache/venv/bin/python benchmarks/streams.py
 	.cache/venv/bin/python benchmarks/cron.py
 	.cache/venv/bin/python benchmarks/state.py
+	.cache/venv/bin/python benchmarks/embedded.py
+	.cache/venv/bin/python benchmarks/fanout.py
 
 bench-stores: ## measure the embedded store beside the bare C library, and the Redis client beside redis-benchmark
 	@scripts/install-packages build test bench

@@ -14,8 +14,9 @@ sys.path.insert(0, str(ROOT / "Tests" / "Conformance"))
 from wire import BIN  # noqa: E402
 
 
-def routed(peer: str, port: int, in_flight: int, seconds: float) -> dict:
-    command = [BIN / "iii-load", "--peer", peer, "--port", str(port), "--in-flight", str(in_flight), "--seconds", str(seconds)]
+def routed(peer: str, port: int, in_flight: int, seconds: float, *more: str) -> dict:
+    """Round trips of an echo, or with `more` of another function."""
+    command = [BIN / "iii-load", "--peer", peer, "--port", str(port), "--in-flight", str(in_flight), "--seconds", str(seconds), *more]
     return json.loads(subprocess.run(command, check=True, capture_output=True, timeout=120).stdout)
 
 
@@ -50,3 +51,15 @@ def cpu_seconds(pids) -> float:
 
 def median(samples: list[dict]) -> dict:
     return {key: statistics.median(s[key] for s in samples) for key in samples[0] if isinstance(samples[0][key], (int, float))}
+
+
+def resident(pid: int) -> int:
+    return int(pathlib.Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
+
+
+def write_table(name: str, table: str):
+    """Puts a table between its marks in docs/benchmarks.md."""
+    page = ROOT / "docs" / "benchmarks.md"
+    begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+    head, rest = page.read_text().split(begin, 1)
+    page.write_text(f"{head}{begin}{table}\n{end}{rest.split(end, 1)[1]}")

@@ -381,3 +381,82 @@ def test_a_provider_that_hangs_costs_the_join_and_nobody_else(core, door, wire, 
     it.quiet()
     for own in (it, other, provider):
         own.close()
+
+
+# Who fails to decide
+
+
+@pytest.fixture(scope="module")
+def lenient():
+    port = free_port()
+    with fleet(workers=[entry(port, auth_function="x::absent", auth_failure="anonymous", join_failure="deny")]) as it:
+        it.stream_port = port
+        yield it
+
+
+def test_without_a_decision_clients_come_in_anonymously_when_that_is_wanted(lenient, stream):
+    gate = lenient.connect()
+    gate.register("x::join")
+    gate.register_trigger("stream:join", "x::join", config={"stream_name": stream})
+    gate.sync()
+    it = Client(lenient.stream_port)
+    it.join(stream, "g")
+    call = gate.expect("invokefunction")
+    assert call["data"]["context"] is None
+    gate.answer(call, None)
+    assert it.events(1) == [("sync", None, [])]
+    it.close()
+    gate.close()
+
+
+def test_a_function_of_a_join_that_fails_refuses_when_that_is_wanted(lenient, stream):
+    gate = lenient.connect()
+    gate.register("x::failing")
+    gate.register_trigger("stream:join", "x::failing", config={"stream_name": stream})
+    gate.sync()
+    it = Client(lenient.stream_port)
+    it.join(stream, "g")
+    gate.answer(gate.expect("invokefunction"), error={"code": "x", "message": "broken"})
+    assert it.recv()["event"] == {"type": "unauthorized"}
+    it.quiet()
+    it.close()
+    gate.close()
+
+
+# Providers
+
+
+def test_a_provider_is_taken_at_its_word_and_its_mistakes_are_named(core, door, wire, stream):
+    provider = core.connect()
+    for operation in ("get", "set", "delete", "list"):
+        provider.register(f"stream::{operation}({stream})")
+    provider.sync()
+    wait_for(lambda: provides(core, provider, stream, []), "the provider is known")
+
+    def asked(function: str, data: dict, **answer) -> dict:
+        call = wire.invoke(function, {**at(stream, "k"), **data})
+        provider.answer(provider.expect("invokefunction"), **answer)
+        return wire.result_of(call)
+
+    assert "result" not in asked("stream::get", {}, result=None)
+    assert asked("stream::get", {}, error={"code": "MINE", "message": "no"})["error"]["code"] == "MINE"
+    assert asked("stream::set", {"data": 1}, result={"old": 1})["error"]["code"] == "JSON_ERROR"
+    assert asked("stream::set", {"data": 1}, error={"code": "MINE", "message": "no"})["error"]["code"] == "STREAM_SET_ERROR"
+    assert asked("stream::delete", {}, result={})["result"] == {"old_value": None}
+    it = Client(core.stream_port)
+    it.join(stream, "g")
+    provider.answer(provider.expect("invokefunction"), [{"id": "k"}])
+    assert it.events(1) == [("sync", None, [{"id": "k"}])]
+    assert asked("stream::set", {"data": 1}, result={"new_value": 2, "old_value": 1, "more": 3})["result"] == {"old_value": 1, "new_value": 2}
+    assert it.events(1) == [("update", "k", 2)]
+    # There is no `update`: it is made of `get` and `set`.
+    call = wire.invoke("stream::update", {**at(stream, "k"), "ops": [{"type": "increment", "path": "n", "by": 2}]})
+    provider.answer(provider.expect("invokefunction", function_id=f"stream::get({stream})"), {"n": 1})
+    storing = provider.expect("invokefunction", function_id=f"stream::set({stream})")
+    assert storing["data"]["data"] == {"n": 3}
+    provider.answer(storing, {"new_value": {"n": 3}})
+    assert wire.result_of(call)["result"] == {"old_value": {"n": 1}, "new_value": {"n": 3}}
+    assert it.events(1) == [("update", "k", {"n": 3})]
+    it.close()
+    provider.close()
+    wait_for(lambda: wire.result_of(wire.invoke("stream::list", at(stream))).get("result") == [], "the store answers again")

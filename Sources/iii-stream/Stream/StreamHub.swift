@@ -98,8 +98,9 @@ final class StreamHub {
             }
             if let revision, revision <= subscription.seenRevision { continue }
             // One copy for each socket, however many of its subscriptions fit.
-            guard told.insert(ObjectIdentifier(subscription.socket)).inserted else { continue }
-            subscription.socket.send(frame)
+            let socket = subscription.socket
+            guard socket.subscriptions.count == 1 || told.insert(ObjectIdentifier(socket)).inserted else { continue }
+            socket.send(frame)
         }
         return position.timestamp
     }
