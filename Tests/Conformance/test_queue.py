@@ -632,6 +632,44 @@ def test_listings_show_queues_and_topics(store, wire):
     assert (unknown["depth"], unknown["consumer_count"], unknown["dlq_depth"]) == (0, 0, 0)
 
 
+def test_functions_hear_of_dead_messages_and_of_queues_that_are_empty(wire):
+    f, dying, empty = function(wire), function(wire, "dying"), function(wire, "empty")
+    wire.register_trigger("queue:dead_lettered", dying, config={"queue": "once"})
+    wire.register_trigger("queue:drained", empty, config={"queue": "wide"})
+    wire.sync()
+    receipt = enqueue(wire, "once", f, 1)
+    failed(wire, function_id=f)
+    (event,) = taken(wire, function_id=dying)
+    assert event == {"queue": "once", "message_id": receipt, "function_id": f, "error": "invocation_failed: boom", "retries": 1}
+    page = wire.call("iii::queue::dlq_export", {"queue": "once", "limit": 1})
+    assert [row["id"] for row in page["messages"]] == [receipt] and page["next_offset"] == 1
+    assert wire.call("iii::queue::dlq_export", {"queue": "once", "offset": 1}) == {"queue": "once", "messages": [], "next_offset": None}
+    wire.call("iii::queue::discard", {"queue": "once"})
+    enqueue(wire, "wide", f, 2)
+    taken(wire, function_id=f)
+    assert taken(wire, function_id=empty) == [{"queue": "wide"}]
+    wire.quiet()
+
+
+def test_redriven_at_a_rate_they_come_one_after_the_other(wire):
+    f = function(wire)
+    receipts = [enqueue(wire, "once", f, number) for number in range(3)]
+    failed(wire, 3)
+    wait_for(lambda: stats(wire, "once")["dlq_depth"] == 3, "they are dead")
+    assert wire.call("iii::queue::redrive", {"queue": "once", "rate_per_s": 10}) == {"queue": "once", "redriven": 3}
+    assert stats(wire, "once")["dlq_depth"] == 0
+    assert len(taken(wire, 3)) == len(receipts)
+
+
+def test_a_group_that_stands_still_is_told_with_the_message_that_holds_it(wire):
+    f = function(wire)
+    receipt = enqueue(wire, "groups", f, {"group_id": "g", "n": 1})
+    enqueue(wire, "groups", f, {"group_id": "g", "n": 2})
+    failed(wire, message="retry_after_ms: 1500 later")
+    wait_for(lambda: receipt in (stats(wire, "groups")["obstacle"] or ""), "the obstacle names the message")
+    assert [data["n"] for data in taken(wire, 2)] == [1, 2]
+
+
 def test_a_pause_holds_everything_and_redriven_messages_too(wire):
     f = function(wire)
     enqueue(wire, "fast", f, "dead")
@@ -739,7 +777,7 @@ def test_a_changed_configuration_is_taken_over_without_a_restart(tmp_path):
         enqueue(wire, "added", f, 1)
         assert taken(wire) == [1]
         change(lambda queues: queues.update(added={"concurrency": 0}))
-        assert "must be at least 1" in it.output()
+        wait_for(lambda: "must be at least 1" in it.output(), "the reason")
         enqueue(wire, "added", f, 2)
         assert taken(wire) == [2]
         change(lambda queues: queues.pop("added"))

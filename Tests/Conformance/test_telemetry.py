@@ -22,7 +22,8 @@ def core(tmp_path_factory):
     secret = directory / "secret"
     secret.write_text(BUILTIN_SECRET)
     secret.chmod(0o600)
-    fleet = Fleet(directory, http={}, env={"III_BUILTIN_TOKEN_FILE": str(secret)})
+    queues = {"name": "iii-queue", "config": {"queue_configs": {"traced": {"backoff_ms": 20}}}}
+    fleet = Fleet(directory, workers=[queues], http={}, env={"III_BUILTIN_TOKEN_FILE": str(secret)})
     try:
         yield fleet.up()
     finally:
@@ -206,3 +207,25 @@ def test_the_page_shows_the_example_as_it_is():
     page = (ROOT / "docs" / "extending.md").read_text()
     example = (ROOT / "examples" / "traced" / "TracedWorker.swift").read_text()
     assert example in re.findall(r"```swift\n(.*?)```", page, re.S)
+
+
+def test_a_message_is_a_span_between_its_sender_and_every_attempt(core, consumer):
+    consumer.ask_for(1.0)
+    with contextlib.closing(core.connect()) as wire:
+        wire.register("traced::message")
+        wire.sync()
+        wire.call("traced::message", {"n": 1}, action={"type": "enqueue", "queue": "traced"}, traceparent=SAMPLED)
+        call = wire.expect("invokefunction")
+        wire.answer(call, error={"code": "invocation_failed", "message": "boom"})
+        again = wire.expect("invokefunction")
+        wire.answer(again)
+        enqueued = consumer.span("enqueue traced::message → traced")
+        consumer.until(lambda: len([s for s in consumer.spans if s["name"] == "fn_queue traced"]) == 2, "two attempts")
+    first, second = sorted((s for s in consumer.spans if s["name"] == "fn_queue traced"), key=lambda s: int(s["startTimeUnixNano"]))
+    assert {s["traceId"] for s in (enqueued, first, second)} == {TRACE}
+    assert enqueued["kind"] == 4 and first["kind"] == second["kind"] == 5
+    assert first["parentSpanId"] == second["parentSpanId"] == enqueued["spanId"], "every attempt is a child of the enqueue"
+    assert [link["spanId"] for link in second["links"]] == [first["spanId"]] and "links" not in first
+    assert first["status"]["code"] == 2 and second["status"]["code"] == 1
+    assert call["traceparent"].split("-")[1] == TRACE
+    consumer.ask_for(None)

@@ -33,6 +33,10 @@ public final class Queue: CoreWorker {
     var records: [QueueKey: QueueRecord] = [:]
     var subscribers = Subscribers()
     var provider: TriggerProvider<Subscriber?>?
+    /// Who hears what becomes of queues.
+    var listeners: [Event: TriggerProvider<Listener>] = [:]
+    /// Spans of the last attempts of messages that may come again.
+    var earlierAttempts: [String: SpanContext] = [:]
     /// Subscriptions of earlier processes, until the trigger type is registered.
     var restored: [StoredBinding] = []
     /// Subscriptions of workers at other instances, by trigger.
@@ -92,7 +96,10 @@ public final class Queue: CoreWorker {
         for key in store.queues { makeRunner(key) }
     }
 
-    public func registerTriggerTypes(on link: WorkerLink) { registerSubscriber(on: link) }
+    public func registerTriggerTypes(on link: WorkerLink) {
+        registerSubscriber(on: link)
+        registerEvents(on: link)
+    }
 
     public func registerFunctions(on link: WorkerLink) {
         registerEnqueuing(on: link)
@@ -266,10 +273,11 @@ public final class Queue: CoreWorker {
         }
         let timeout = runner.machine.options.timeout
         let limit = timeout > 0 ? TimeAmount.milliseconds(Int64(timeout)) : nil
+        let span = deliverySpan(runner.key, lease)
         context.calls.fire(
-            target, condition: condition, payload: message.payload,
-            trace: TraceContext(traceparent: message.traceparent, baggage: message.baggage), timeout: limit
-        ) { outcome in
+            target, condition: condition, payload: message.payload, trace: span.context, timeout: limit
+        ) { [self] outcome in
+            end(span, outcome)
             completion(DeliveryOutcome.of(outcome, function: message.target.id, timeout: timeout))
         }
     }
@@ -277,6 +285,8 @@ public final class Queue: CoreWorker {
     private func settled(_ runner: QueueRunner, _ message: StoredMessage, _ settlement: Settlement) {
         meters.settled(runner.key, settlement, waited: clock.now - message.message.createdAt)
         for answer in waiters.take(message.message.id) { answer(settlement) }
+        earlierAttempts[message.message.id] = nil
+        tellOfEnd(runner.key, message, settlement)
         guard case .dead(let progress) = settlement else { return }
         context.logger.warning(
             .messageDead, "a message is dead",

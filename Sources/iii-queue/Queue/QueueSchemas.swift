@@ -12,6 +12,15 @@ enum QueueSchemas {
             ],
         ])
 
+    static func event(_ event: Queue.Event) -> TriggerTypeDeclaration {
+        TriggerTypeDeclaration(
+            id: event.rawValue, description: event.description,
+            triggerRequestFormat: [
+                "type": "object", "title": "QueueEventTriggerConfig",
+                "properties": ["queue": ["type": ["string", "null"]], "condition_function_id": ["type": ["string", "null"]]],
+            ])
+    }
+
     static func object(_ title: String, _ members: [(String, JSONValue)], required: [String]) -> JSONValue {
         [
             "type": "object", "title": .string(title), "required": .array(required.map(JSONValue.string)),

@@ -7,7 +7,9 @@ struct StallDetector {
     /// A line for the log when a queue begins to stand still, or for another cause than before.
     mutating func look(at runner: QueueRunner, _ counts: QueueCounts, now: Int) -> String? {
         let since = max(runner.progressedAt, counts.oldest ?? 0)
-        guard counts.depth > 0, now - since >= Self.patience, let cause = Self.cause(runner.machine, counts, now: now) else {
+        guard counts.depth > 0, now - since >= Self.patience,
+            let cause = Self.cause(runner.machine, counts, blocking: runner.blocking, now: now)
+        else {
             causes[runner.key] = nil
             return nil
         }
@@ -22,8 +24,13 @@ struct StallDetector {
         return causes.count == 1 ? "\(first.key) stands still: \(first.value)" : "\(causes.count) queues stand still"
     }
 
+    private static func first(_ blocking: [String: String]) -> String {
+        guard let (id, why) = blocking.min(by: { $0.key < $1.key }) else { return "which is delayed or held" }
+        return "such as \(id) (\(why))"
+    }
+
     /// Why nothing moves, in words; nil when nothing is in the way.
-    static func cause(_ machine: QueueMachine, _ counts: QueueCounts, now: Int) -> String? {
+    static func cause(_ machine: QueueMachine, _ counts: QueueCounts, blocking: [String: String] = [:], now: Int) -> String? {
         switch machine.obstacle(now: now) {
         case .paused: "paused"
         case .noConsumer: "no consumer"
@@ -34,7 +41,7 @@ struct StallDetector {
         case .busy(let since): "every slot is taken, the oldest for \((now - since) / 1000) s"
         case nil:
             counts[.behind] > 0 && counts[.ready] == 0
-                ? "its groups wait for their first message, which is delayed or held"
+                ? "its groups wait for their first message, \(first(blocking))"
                 : counts[.held] > 0 ? "its functions are missing" : nil
         }
     }

@@ -59,6 +59,10 @@ extension Queue {
     }
 
     private func enqueue(_ request: EnqueueRequest, _ call: IncomingCall, _ result: @escaping (EnqueueAnswer) -> JSONValue) {
+        let span = enqueueSpan(
+            request.queue, request.target.id, parent: TraceContext(traceparent: request.traceparent, baggage: request.baggage))
+        var request = request
+        if span.isRecording { request.traceparent = span.context.traceparent }
         let message: NewMessage
         do throws(InvocationError) {
             guard let options = options(ofNamed: request.queue) else {
@@ -71,11 +75,18 @@ extension Queue {
             message = try Acceptance(queue: request.queue, options: options).message(
                 request, now: clock.now, wallNow: clock.wallNow, id: newID())
             if let missing = abilities?.missing(for: message) { throw InvocationError(.enqueueError, missing) }
-        } catch { return call.fail(error) }
+        } catch {
+            span.fail(error)
+            return call.fail(error)
+        }
         accept([message]) { outcome in
             switch outcome {
-            case .success(let answers): if let first = answers.first { call.reply(result(first)) }
-            case .failure(let error): call.fail(Self.enqueueError(error))
+            case .success(let answers):
+                span.end(.ok)
+                if let first = answers.first { call.reply(result(first)) }
+            case .failure(let error):
+                span.fail(Self.enqueueError(error))
+                call.fail(Self.enqueueError(error))
             }
         }
     }
@@ -94,8 +105,10 @@ extension Queue {
                     .publishFailed, "a payload may have \(limit) bytes (max_payload_bytes), this one has \(input.data.count)")
             }
         }
+        let span = publishSpan(input.topic, parent: call.trace)
         let publication = TopicMessage(
-            topic: input.topic, payload: input.data, traceparent: call.trace.traceparent, baggage: call.trace.baggage, createdAt: clock.now)
+            topic: input.topic, payload: input.data, traceparent: span.context.traceparent, baggage: call.trace.baggage,
+            createdAt: clock.now)
         var copies: [NewMessage] = []
         store.publish(publication) { [self] in
             entered(copies)
@@ -108,9 +121,12 @@ extension Queue {
             case .success(let count):
                 if count == 0 { unheard += 1 }
                 accepted(copies)
+                span.end(.ok)
                 call.reply(nil)
             case .failure(let error):
-                call.fail(InvocationError(.publishFailed, error.message + (error.isRetryable ? "; try again later" : "")))
+                let failure = InvocationError(.publishFailed, error.message + (error.isRetryable ? "; try again later" : ""))
+                span.fail(failure)
+                call.fail(failure)
             }
         }
     }

@@ -24,6 +24,9 @@ extension Queue {
         link.registerFunction("engine::queue::dlq_messages", description: "Dead messages, newest failure first") { [self] call in
             answer(call) { () throws(InvocationError) in try deadLetters(call) }
         }
+        link.registerFunction("iii::queue::dlq_export", description: "Pages of dead messages, for keeping them elsewhere") { [self] call in
+            answer(call) { () throws(InvocationError) in try export(call) }
+        }
         link.registerFunction("iii::queue::status", description: "State of one queue or of all") { [self] call in
             answer(call) { () throws(InvocationError) in try queueStatus(call) }
         }
@@ -128,7 +131,7 @@ extension Queue {
         let now = clock.now
         let causes = runners.compactMap { runner -> String? in
             guard let counts = all[runner.key], counts.depth > runner.machine.running.count else { return nil }
-            return StallDetector.cause(runner.machine, counts, now: now)
+            return StallDetector.cause(runner.machine, counts, blocking: runner.blocking, now: now)
         }
         return [
             "depth": JSONValue(counts.depth), "dlq_depth": JSONValue(counts[.dead]), "config": keys.first.map(config) ?? .null,
@@ -188,6 +191,31 @@ extension Queue {
                 }
                 text.append(UInt8(ascii: "]"))
                 call.reply(raw: text)
+            }
+        }
+    }
+
+    /// A page and where the next one begins; the last says `null`.
+    private func export(_ call: IncomingCall) throws(InvocationError) {
+        let input = try FunctionInput(call.payload, function: "iii::queue::dlq_export")
+        let name = try topicName(input)
+        let offset = try input.integer("offset", in: 0...1_000_000_000) ?? 0
+        let limit = try input.integer("limit", in: 1...1000) ?? 500
+        store?.deadLetters(keys(name), offset: offset, limit: limit) { result in
+            switch result {
+            case .failure(let error): call.fail(InvocationError(.deadLettersFailed, "Failed to export DLQ messages: \(error.message)"))
+            case .success(let letters):
+                var rows: [UInt8] = [UInt8(ascii: "[")]
+                for (index, letter) in letters.enumerated() {
+                    if index > 0 { rows.append(UInt8(ascii: ",")) }
+                    rows += Self.row(letter)
+                }
+                rows.append(UInt8(ascii: "]"))
+                var page = JSONObjectText()
+                page.set("queue", .string(name))
+                page.set("messages", raw: rows)
+                page.set("next_offset", letters.isEmpty ? .null : JSONValue(offset + letters.count))
+                call.reply(raw: page.finish())
             }
         }
     }

@@ -29,6 +29,8 @@ final class QueueRunner {
     private(set) var numbers = Numbers()
     /// When something was last done or dead; for the stall detector.
     private(set) var progressedAt: Int
+    /// Messages of a group that are in their pause or wait for their function, each with why: they hold back what is behind them.
+    private(set) var blocking: [String: String] = [:]
     private let surroundings: Surroundings
     private var due = CircularBuffer<QueueMachine.Effect>()
     private var isPerforming = false
@@ -37,6 +39,8 @@ final class QueueRunner {
     /// What the store was last told.
     private var told: (options: QueueOptions, isConsuming: Bool)?
 
+    /// Beyond, who blocks is not told.
+    private static let maximumBlocking = 1000
     /// Pause before an outcome that the store has refused is offered again, in milliseconds.
     static let settlePause = 500
 
@@ -131,9 +135,21 @@ final class QueueRunner {
         }
     }
 
+    private func note(_ message: StoredMessage, _ settlement: Settlement) {
+        let id = message.message.id
+        switch settlement {
+        case .retry(_, let progress) where message.message.group != nil && blocking.count < Self.maximumBlocking:
+            blocking[id] = progress.failures.last?.code ?? "it could not be delivered"
+        case .hold where message.message.group != nil && blocking.count < Self.maximumBlocking:
+            blocking[id] = "no worker serves \(message.message.target.id)"
+        default: if !blocking.isEmpty { blocking[id] = nil }
+        }
+    }
+
     private func settle(_ id: Lease.ID, _ message: StoredMessage, _ settlement: Settlement) {
         surroundings.store.settle(key, message, settlement, resultTTL: machine.options.resultTTL) { [self] error in
             if error == nil {
+                note(message, settlement)
                 switch settlement {
                 case .done:
                     numbers.completed += 1

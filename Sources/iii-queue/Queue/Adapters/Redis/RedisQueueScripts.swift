@@ -93,6 +93,15 @@ enum RedisQueueScripts {
             end
           end
         end
+        -- Leases that are over; not this process' own: it knows what it has, also when Redis was away for longer than a lease.
+        local function expired(b)
+          local ids = {}
+          for _, id in ipairs(call('ZRANGEBYSCORE', b .. 'a', '-inf', now, 'LIMIT', 0, 500)) do
+            local token = call('HGET', b .. 't', id)
+            if not (token and string.find(token, '/' .. me .. '/', 1, true)) then ids[#ids + 1] = id end
+          end
+          return ids
+        end
         local function tell()
           for queue in pairs(fed) do call('PUBLISH', P .. 'n', me .. ' ' .. queue) end
         end
@@ -170,7 +179,7 @@ enum RedisQueueScripts {
           call('ZREM', b .. 'd', id)
           if record then call('ZADD', b .. 'r', (read(record)), id) end
         end
-        giveBack(queue, b, call('ZRANGEBYSCORE', b .. 'a', '-inf', now, 'LIMIT', 0, 500))
+        giveBack(queue, b, expired(b))
         fed = {}
         local skip, sources = {}, {}
         for i = 8, #ARGV do skip[ARGV[i]] = true end
@@ -290,7 +299,7 @@ enum RedisQueueScripts {
         local found = {}
         for i = 3, #ARGV do
           local b = base(ARGV[i])
-          giveBack(ARGV[i], b, call('ZRANGEBYSCORE', b .. 'a', '-inf', now, 'LIMIT', 0, 500))
+          giveBack(ARGV[i], b, expired(b))
           if fed[ARGV[i]] or call('ZCOUNT', b .. 'd', '-inf', now) > 0 then found[#found + 1] = ARGV[i] end
         end
         tell()
