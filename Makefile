@@ -61,7 +61,7 @@ bench: ## measure against the named peers and print the table of docs/benchmarks
 	.cache/venv/bin/python benchmarks/state.py
 	.cache/venv/bin/python benchmarks/embedded.py
 	.cache/venv/bin/python benchmarks/fanout.py
-	.cache/venv/bin/python benchmarks/queue.py
+	.cache/venv/bin/python benchmarks/queues.py
 
 bench-stores: ## measure the embedded store beside the bare C library, and the Redis client beside redis-benchmark
 	@scripts/install-packages build test bench

@@ -23,6 +23,7 @@ from wire import BIN, Fleet, Wire, wait_for  # noqa: E402
 BEGIN, END = "<!-- queue -->\n", "<!-- /queue -->"
 PAGE = ROOT / "docs" / "benchmarks.md"
 IN_FLIGHT = 64
+PEERS = ROOT / ".cache" / "venv-bench" / "bin" / "python"
 LIMITS = {"max_in_flight": 100_000}
 
 # Celery's tasks and its producer; the last job says that it has run.
@@ -183,10 +184,10 @@ def celery(url: str, directory: pathlib.Path, count: int) -> float:
     env = {**os.environ, "BENCH_REDIS": url, "PYTHONPATH": str(directory)}
     with open(directory / "celery.log", "wb") as log:
         worker = subprocess.Popen(
-            [sys.executable, "-m", "celery", "-A", "bench_tasks", "worker", "-c", "1", "--without-gossip", "--without-mingle", "--without-heartbeat"],
+            [PEERS, "-m", "celery", "-A", "bench_tasks", "worker", "-c", "1", "--without-gossip", "--without-mingle", "--without-heartbeat"],
             env=env, cwd=directory, stdout=log, stderr=log)
         try:
-            done = subprocess.run([sys.executable, "-c", CELERY_PRODUCER, str(count)], env=env, cwd=directory, check=True, capture_output=True, timeout=120)
+            done = subprocess.run([PEERS, "-c", CELERY_PRODUCER, str(count)], env=env, cwd=directory, check=True, capture_output=True, timeout=120)
             return float(done.stdout)
         finally:
             worker.terminate()
@@ -198,13 +199,13 @@ def million(directory: pathlib.Path, count: int, seconds: float) -> dict:
     with engine({"name": "builtin"}, directory) as it:
         control = it.connect()
         control.call("iii::queue::pause", {"queue": "held"})
-        before = enqueue_rate(it, seconds, "held")["per_second"]
+        before = enqueue_rate(it, seconds, "held")["round_trips_per_second"]
         message = json.dumps({"queue": "held", "function_id": "bench::noop", "data": {"text": "x" * 80}})
         command = [BIN / "iii-load", "--port", str(it.port), "--in-flight", "1024", "--seconds", "5"]
         deadline = time.monotonic() + 120
         while depth(control) < count and time.monotonic() < deadline:
             subprocess.run([*command, "--function", "iii::queue::enqueue", "--data", message], check=True, capture_output=True, timeout=60)
-        after = enqueue_rate(it, seconds, "held")["per_second"]
+        after = enqueue_rate(it, seconds, "held")["round_trips_per_second"]
         waiting = depth(control)
         pid = it.pid_of("iii-queue")
         memory = resident(pid)
@@ -223,9 +224,9 @@ def store_rows(kind: str, adapter: dict, seconds: float, workers: dict) -> dict:
     row = {"name": kind}
     with tempfile.TemporaryDirectory(prefix="iii-bench-") as name, engine(adapter, pathlib.Path(name)) as it:
         control = it.connect()
-        row["routed"] = routed("iii", it.port, IN_FLIGHT, seconds)["per_second"]
+        row["routed"] = routed("iii", it.port, IN_FLIGHT, seconds)["round_trips_per_second"]
         control.call("iii::queue::pause", {"queue": "bench"})
-        row["enqueue"] = enqueue_rate(it, seconds)["per_second"]
+        row["enqueue"] = enqueue_rate(it, seconds)["round_trips_per_second"]
         control.call("iii::queue::purge", {"queue": "bench", "state": "all"})
         control.call("iii::queue::resume", {"queue": "bench"})
         for language, (command, function) in workers.items():
