@@ -119,7 +119,10 @@ def main():
         directory = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="iii-bench-")))
         started = time.monotonic()
         hello = [{"name": "iii-exec", "config": {"exec": [str(BIN / "hello-worker")]}}]
-        fleet = Fleet(directory, http={}, workers=hello)
+        # The same engine by a listener with access rules: every call is looked up in them.
+        ruled_port = free_port()
+        ruled = {"name": "iii-worker-manager", "config": {"port": ruled_port, "rbac": {"expose_functions": ['match("other::*")', 'match("bench::*")']}}}
+        fleet = Fleet(directory, http={}, workers=[*hello, ruled])
         stack.callback(fleet.stop)
         fleet.up()
         up_ms = int(re.search(r"iii-core ready in (\d+) ms", fleet.output()).group(1))
@@ -142,6 +145,12 @@ def main():
                 samples["node"].append(routed("iii", node_port, in_flight, options.seconds))
             routes[in_flight] = {name: median(s) for name, s in samples.items()}
             print(in_flight, json.dumps(routes[in_flight]), flush=True)
+        access = {"with access rules": [], "without": []}
+        for _ in range(options.rounds):
+            for name, port in (("with access rules", ruled_port), ("without", fleet.port)):
+                access[name].append(routed("iii", port, 64, options.seconds))
+        access = {name: median(s) for name, s in access.items()}
+        print(json.dumps(access), flush=True)
         web = {}
         for connections in (1, 64, 128):
             samples = {"iii": [], "fastapi": [], "nginx": []}
@@ -172,6 +181,10 @@ def main():
         cells = [f"{row[n]['round_trips_per_second']:,.0f} ({row[n]['p50_us']:.0f} / {row[n]['p99_us']:.0f})" for n in ("iii", "nats", "node")]
         rate = {n: row[n]["round_trips_per_second"] for n in row}
         lines.append(f"| {in_flight} in flight | {' | '.join(cells)} | {rate['iii'] / rate['nats']:.2f} | {rate['iii'] / rate['node']:.2f} |")
+    cells = [f"{row['round_trips_per_second']:,.0f} ({row['p50_us']:.0f} / {row['p99_us']:.0f})" for row in access.values()]
+    ratio = access["with access rules"]["round_trips_per_second"] / access["without"]["round_trips_per_second"]
+    lines += ["", "| routed round trips/s (p50 / p99 µs) | with access rules | without | with ÷ without |", "|---|---:|---:|---:|"]
+    lines.append(f"| 64 in flight | {' | '.join(cells)} | {ratio:.2f} |")
     lines += ["", "| HTTP hello, requests/s (p50 / p99 ms) | iii: HTTP → function → HTTP | FastAPI in process | nginx `return` | iii ÷ FastAPI | iii ÷ nginx |", "|---|---:|---:|---:|---:|---:|"]
     for connections, row in web.items():
         cells = [f"{row[n]['per_second']:,.0f} ({row[n]['p50_ms']:.2f} / {row[n]['p99_ms']:.2f})" for n in ("iii", "fastapi", "nginx")]

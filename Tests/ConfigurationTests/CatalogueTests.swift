@@ -22,7 +22,6 @@ import Testing
                 on_function_registration_function_id: a::b
                 on_trigger_registration_function_id: a::b
                 on_trigger_type_registration_function_id: a::b
-                something_else: 1
           - name: iii-engine-functions
             config: {anything: goes}
           - name: iii-telemetry

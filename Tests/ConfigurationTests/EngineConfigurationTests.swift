@@ -89,7 +89,8 @@ func load(_ text: String, _ environment: [String: String] = [:]) throws(Configur
 
     @Test func aFirstPauseAboveTheLongestOneIsWarnedAbout() throws {
         let cut = try load("workers:\n  - name: mine\n    exec: ./mine\n    restart: {delay_ms: 60000}\n")
-        #expect(cut.warnings.map(\.message) == ["mine.restart.delay_ms: the first pause is cut to max_delay_ms (30000); raise that as well"])
+        #expect(
+            cut.warnings.map(\.message) == ["mine.restart.delay_ms: the first pause is cut to max_delay_ms (30000); raise that as well"])
         let sound = try load("workers:\n  - name: mine\n    exec: ./mine\n    restart: {delay_ms: 60000, max_delay_ms: 60000}\n")
         #expect(sound.warnings.isEmpty)
     }
@@ -232,14 +233,25 @@ func load(_ text: String, _ environment: [String: String] = [:]) throws(Configur
         ),
     ]
 
-    @Test(arguments: ["rbac: {auth_function_id: a::b}", "rbac: {}", "middleware_function_id: a::b"])
-    func accessRulesThatNothingEnforcesAreNoProtection(_ rule: String) throws {
+    @Test(arguments: [
+        ("rbac: {auth_function_id: a::b}", false), ("rbac: {}", true), ("middleware_function_id: a::b", true),
+    ])
+    func whoMayConnectIsAskedByAnAuthFunctionAlone(_ rule: String, _ warns: Bool) throws {
         let configuration = try load("workers:\n  - name: iii-worker-manager\n    config: {host: 0.0.0.0, \(rule)}")
         let warnings = configuration.warnings.map(\.message)
-        #expect(warnings.contains { $0.contains("listens on 0.0.0.0") && $0.contains("without authentication") })
-        let refusals = configuration.unenforcedRules
-        #expect(refusals.count == 1 && refusals[0].line == 2)
-        #expect(refusals[0].message.contains(rule.prefix { $0 != ":" }) && refusals[0].message.contains("does not enforce access rules"))
+        #expect(warnings.contains { $0.contains("listens on 0.0.0.0") && $0.contains("without authentication") } == warns)
+    }
+
+    @Test(arguments: [
+        ("rbac: {auth_funtion_id: a::b}", "auth_function_id"), ("rbac: {auth_function_id: 'core::x'}", "core::x"),
+        ("middleware_function_id: 'builtin::x::y'", "builtin::x::y"), ("rbac: {expose_functions: [plain]}", "match("),
+        ("rbac: {expose_functions: [{metadata: {}}]}", "needs `match` or `metadata`"),
+        ("rbac: {expose_functions: [{match: a, namespce: b}]}", "namespace"),
+    ])
+    func misspeltAccessRulesAreErrors(_ rule: String, _ hint: String) throws {
+        #expect {
+            try load("workers:\n  - name: iii-worker-manager\n    config: {\(rule)}")
+        } throws: { "\($0)".contains(hint) }
     }
 
     /// As they come from editors, other formats, and by mistake.

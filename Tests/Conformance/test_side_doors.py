@@ -5,7 +5,7 @@ import json
 import uuid
 
 import pytest
-from processes import http_status, run_core, running, wait_for_http
+from processes import http_status, running, wait_for_http
 from wire import BUILTIN_SECRET, Fleet, builtin, wait_for
 
 PRIVATE = ["builtin::iii-http::configure", "builtin::iii-http::drain", "core::fleet::stop"]
@@ -170,26 +170,3 @@ def test_a_forged_caller_id_is_replaced_however_it_is_written(wires, text):
     data = json.loads(frame, object_pairs_hook=keep)["data"]
     assert data["_caller_worker_id"] == caller.worker_id
     assert sum(name == "_caller_worker_id" for name, _ in next(p for p in pairs if dict(p) == data)) == 1
-
-
-# A listener that only looks guarded
-
-
-@pytest.mark.parametrize("rule", [{"rbac": {"auth_function_id": "a::b"}}, {"middleware_function_id": "a::b"}], ids=["rbac", "middleware"])
-def test_a_listener_whose_rules_are_not_enforced_is_not_opened(tmp_path, rule):
-    (key,) = rule
-    it = Fleet(tmp_path, manager={"host": "0.0.0.0", **rule})
-    done = it.cli("up", check=False)
-    assert done.returncode == 1
-    assert f"iii-worker-manager.config.{key}" in done.stderr and "not started" in done.stderr
-    checked = run_core("config", "check", cwd=tmp_path)
-    assert key in checked.stderr and "without authentication" in checked.stderr, "the warning about the address is not lost"
-
-
-def test_a_reload_to_such_a_listener_keeps_the_old_one(tmp_path):
-    with running(tmp_path) as it:
-        text = it.config.read_text()
-        it.config.write_text(text.replace("host: 127.0.0.1", "host: 127.0.0.1\n    rbac: {}", 1))
-        done = it.cli("reload", check=False)
-        assert "rbac" in done.stdout + done.stderr + it.output()
-        it.connect().close()

@@ -71,26 +71,13 @@ extension EngineConfiguration {
             let hasTLS = config["tls"].map { !$0.isNull } ?? false
             // Mutual TLS is authentication, too.
             let hasClientCertificates = config["tls"]?["client_ca_file"]?.string != nil
-            let isProtected = config["auth_function"] != nil || hasClientCertificates
+            let hasAuthentication = config["auth_function"] != nil || config["rbac"]?["auth_function_id"]?.string != nil
+            let isProtected = hasAuthentication || hasClientCertificates
             if isProtected { return nil }
             return ConfigurationProblem(
                 line: entry.line,
                 message: "\(entry.id) listens on \(address.host):\(address.port) without authentication\(hasTLS ? "" : " or TLS"): "
                     + "everyone who reaches that address can use it (set `host: 127.0.0.1`, or put a proxy in front)")
-        }
-    }
-
-    /// Keys by which a worker listener would admit some and not others. This build does not enforce them, so it does not
-    /// run such a file. (The access issue removes this.)
-    package var unenforcedRules: [ConfigurationProblem] {
-        entries.filter { $0.typeName == "iii-worker-manager" }.flatMap { entry in
-            ["rbac", "middleware_function_id"].filter { entry.effectiveConfig[$0].map { !$0.isNull } ?? false }.map { key in
-                ConfigurationProblem(
-                    line: entry.line,
-                    message:
-                        "\(entry.id).config.\(key): this build does not enforce access rules, so the listener would admit everyone and is not started; remove the key, and keep the port on 127.0.0.1 or behind a proxy that checks who connects"
-                )
-            }
         }
     }
 

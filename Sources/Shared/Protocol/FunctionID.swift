@@ -55,28 +55,34 @@ extension FunctionID {
     /// The same for every id inside a trigger's config or metadata (JSON text): members of any depth whose name ends in
     /// `function_id` or `function_ids`, such as conditions and middleware. Providers call those with their own privileges.
     package static func objection(inside json: [UInt8]) -> String? {
-        guard mayName(json), let value = try? JSONValue(parsing: json) else { return nil }
-        return objection(inside: value)
+        guard mayName(json) else { return nil }
+        return named(inside: json).lazy.compactMap(objection(to:)).first
     }
 
-    private static func objection(inside value: JSONValue) -> String? {
+    /// Every function id that a trigger's config or metadata (JSON text) names.
+    package static func named(inside json: [UInt8]) -> [String] {
+        guard let value = try? JSONValue(parsing: json) else { return [] }
+        var ids: [String] = []
+        collect(value, &ids)
+        return ids
+    }
+
+    private static func collect(_ value: JSONValue, _ ids: inout [String]) {
         switch value {
         case .array(let elements):
-            return elements.lazy.compactMap(objection(inside:)).first
+            for element in elements { collect(element, &ids) }
         case .object(let members):
             for (name, member) in members {
                 if name.hasSuffix("function_id") || name.hasSuffix("function_ids") {
-                    let named = member.array ?? [member]
-                    if let objection = named.lazy.compactMap(\.string).compactMap(objection(to:)).first { return objection }
+                    ids += (member.array ?? [member]).compactMap(\.string)
                 }
-                if let objection = objection(inside: member) { return objection }
+                collect(member, &ids)
             }
-            return nil
-        default: return nil
+        default: break
         }
     }
 
-    /// Whether the text can hold such an id at all; almost none does, and then it is not decoded.
+    /// Whether the text can hold an id of the private contract at all; almost none does, and then it is not decoded.
     private static func mayName(_ json: [UInt8]) -> Bool {
         var previous: UInt8 = 0
         for byte in json {

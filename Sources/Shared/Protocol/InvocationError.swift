@@ -121,6 +121,8 @@ public enum ErrorCode: String, Sendable, CaseIterable {
     /// A successful response whose body is not JSON.
     case invalidResponse = "invalid_response"
     case authError = "AUTH_ERROR"
+    /// The access rules of the worker's listener do not allow it.
+    case forbidden = "FORBIDDEN"
     case functionNamespaceConflict = "FUNCTION_NAMESPACE_CONFLICT"
     // State.
     /// The store could not do what was asked; the message has its reason.

@@ -278,7 +278,12 @@ open class WebSocketConnection: ChannelInboundHandler, RemovableChannelHandler {
         didSet { if isHeld != oldValue { pauseChanged() } }
     }
 
-    private var isPaused: Bool { !readsAutomatically || isHeld }
+    /// On while it has yet to be decided whether this peer's messages are handled: they wait, mostly in the kernel.
+    package var isGated: Bool = false {
+        didSet { if isGated != oldValue { pauseChanged() } }
+    }
+
+    private var isPaused: Bool { !readsAutomatically || isHeld || isGated }
 
     /// Whether the socket is being read; a peer that is not cannot be heard.
     package var isBeingRead: Bool { isReading }

@@ -98,7 +98,7 @@ final class WorkerListeners: @unchecked Sendable {
         guard let first = entries.first else { return nil }
         let options = EngineOptions(first)
         engine.eventLoop.execute { [engine] in engine.optionsChanged(options) }
-        children?.settings.replace(with: options, on: engine.eventLoop)
+        children?.settings.replace(with: options.withoutRules, on: engine.eventLoop)
         if let listener = listeners[first.id] { engineAddress = address(of: first, listener.server) }
         return nil
     }
@@ -116,7 +116,7 @@ final class WorkerListeners: @unchecked Sendable {
     }
 
     /// A wildcard address is reached over loopback. User processes whose libraries may not trust the certificate, or have none of
-    /// their own, go by the children's listener.
+    /// their own, and those that would fall under access rules go by the children's listener.
     private func address(of entry: WorkerEntry, port: Int) -> EngineAddress {
         let host =
             switch entry.address?.host ?? "127.0.0.1" {
@@ -126,8 +126,9 @@ final class WorkerListeners: @unchecked Sendable {
             case let host: host
             }
         let hasTLS = Self.tls(of: entry) != nil
+        let isOpen = !hasTLS && EngineOptions(entry).access == nil
         return EngineAddress(
-            url: "\(hasTLS ? "wss" : "ws")://\(host):\(port)", userURL: hasTLS ? children.map { "\($0.url)/\(secret)" } : nil,
+            url: "\(hasTLS ? "wss" : "ws")://\(host):\(port)", userURL: isOpen ? nil : children.map { "\($0.url)/\(secret)" },
             builtinURL: children?.url, port: port)
     }
 
@@ -167,7 +168,7 @@ final class WorkerListeners: @unchecked Sendable {
         do { socket = try ListeningSocket.bind(host: "127.0.0.1", port: 0) } catch {
             socket = try ListeningSocket.bind(host: "::1", port: 0)
         }
-        let settings = ListenerSettings(EngineOptions(entry))
+        let settings = ListenerSettings(EngineOptions(entry).withoutRules)
         _ = try engine.serve(socket: socket.descriptor, settings: settings, audience: .children(secret: secret)).wait()
         let host = socket.host.contains(":") ? "[\(socket.host)]" : socket.host
         children = ("ws://\(host):\(socket.actualPort ?? socket.port)", settings)
@@ -177,4 +178,11 @@ final class WorkerListeners: @unchecked Sendable {
 extension EngineOptions {
     /// From an `iii-worker-manager` entry of a loaded configuration.
     init(_ entry: WorkerEntry) { self.init(entry.values ?? WorkerManagerSettings.group.defaults) }
+
+    /// For those whom the configuration itself has started.
+    fileprivate var withoutRules: EngineOptions {
+        var options = self
+        options.access = nil
+        return options
+    }
 }

@@ -82,6 +82,14 @@ package final class Engine: @unchecked Sendable {
     private var movedFunctions: [UUIDBits: (first: FunctionKey, count: Int)] = [:]
     private var isDraining = false
     var listeners: [WebSocketServer] = []
+    /// Of every listener that serves.
+    var listenerSettings: [ListenerSettings] = []
+    /// Connections whose auth function has not answered yet.
+    var authenticating: [ObjectIdentifier: WebSocketConnection] = [:]
+    var authenticationWarnings = WarningAllowance(10, each: .seconds(60))
+    /// Bytes of messages that wait for registration hooks.
+    var hookWaitingBytes = 0
+    var ownTargets = OwnTargets()
     /// What listeners did that are closed.
     var closedListeners = ServerMetrics.Reading()
     private(set) lazy var housekeeping = Housekeeping(engine: self)
@@ -161,19 +169,21 @@ package final class Engine: @unchecked Sendable {
             builtin = owner
         }
         // A built-in must find its way back however many workers there are.
-        guard builtin != nil || connections.count + telemetryConnections.count < listener.maximumConnections else {
+        guard builtin != nil || connections.count + telemetryConnections.count + authenticating.count < listener.maximumConnections else {
             counters.connectionsRefused += 1
             return .refuse(.serviceUnavailable, body: "the engine has \(listener.maximumConnections) connections (max_connections)\n")
         }
         counters.connectionsAccepted += 1
         let address = request.remoteAddress?.ipAddress
+        let admission = builtin == nil ? listener.access.map { Admission(request, $0) } : nil
         if request.path == "/otel" {
-            return .accept(TelemetryConnection(engine: self, limits: listener.webSocket, coalescer: coalescer))
+            return .accept(TelemetryConnection(engine: self, limits: listener.webSocket, coalescer: coalescer, admission: admission))
         }
         let worker = Worker(
             id: UUIDBits.random(using: &generator), builtin: builtin, address: address,
             connectedAtMilliseconds: Int64(WallClock.milliseconds()))
-        return .accept(WorkerConnection(engine: self, worker: worker, limits: listener.webSocket, coalescer: coalescer))
+        return .accept(
+            WorkerConnection(engine: self, worker: worker, limits: listener.webSocket, coalescer: coalescer, admission: admission))
     }
 
     // MARK: Workers
@@ -198,6 +208,7 @@ package final class Engine: @unchecked Sendable {
         explainEnd(of: connection)
         // First of all, so that a lost provider's unanswered offers are not taken for refusals.
         httpFunctionsLost(worker)
+        if worker.access != nil { for id in worker.triggerIDs { ownTargets.remove(id) } }
         guard let departure = registry.remove(worker) else { return }
         counters.workersLeft += 1
         if let name = worker.builtinName { held.expect(departure.lostFunctions.map(\.id), of: name) }
@@ -243,6 +254,7 @@ package final class Engine: @unchecked Sendable {
             refused(key, worker, outcome)
             return false
         }
+        if !ownTargets.isEmpty { recheckOwnTargets(key, servedBy: worker) }
         return true
     }
 
@@ -368,12 +380,14 @@ package final class Engine: @unchecked Sendable {
             switch effect {
             case .register(let trigger, let worker):
                 guard let provider = worker.connection else { continue }
-                let message = TriggerMessages.register(trigger)
+                let message = TriggerMessages.register(trigger, type: worker.access?.triggerTypes.own(trigger.type) ?? trigger.type)
                 provider.sendText(message)
                 if let owner = trigger.owner, provider.queuedBytes > options.outboundHighWater {
                     throttle(owner, feeding: provider, by: message.count)
                 }
-            case .unregister(let trigger, let worker, let reason): worker.connection?.sendText(TriggerMessages.unregister(trigger, reason))
+            case .unregister(let trigger, let worker, let reason):
+                let type = worker.access?.triggerTypes.own(trigger.type) ?? trigger.type
+                worker.connection?.sendText(TriggerMessages.unregister(trigger, type: type, reason))
             }
         }
     }
@@ -388,7 +402,10 @@ package final class Engine: @unchecked Sendable {
         }
         guard let error else { return }
         triggerWarnings.refused(trigger, refused, error)
-        if let owner = trigger.owner { sendTriggerError(id, trigger.type, refused.functionID.text, to: owner, error) }
+        if let owner = trigger.owner {
+            let function = owner.access?.functions.own(refused.functionID.text) ?? refused.functionID.text
+            sendTriggerError(owner.access?.triggers.own(id) ?? id, trigger.type, function, to: owner, error)
+        }
         if let waiting = awaitedTriggers.removeValue(forKey: id) { waiting(error) }
     }
 
@@ -413,7 +430,7 @@ package final class Engine: @unchecked Sendable {
         listeners = []
         housekeeping.stop()
         channels.shutDown()
-        let sockets: [WebSocketConnection] = Array(connections.values) + Array(telemetryConnections.values)
+        let sockets = Array(connections.values) + Array(telemetryConnections.values) + Array(authenticating.values)
         for connection in sockets { connection.close(.serviceRestart, reason: "engine is shutting down") }
     }
 }

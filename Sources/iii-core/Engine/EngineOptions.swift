@@ -49,7 +49,10 @@ package struct EngineOptions: Sendable {
     package var channelsBufferBytes: Int
     package var telemetryBufferBytes: Int
     package var metricsBufferBytes: Int
+    package var hookBufferBytes: Int
     package var invocationPolicy: InvocationPolicy
+    /// Who may connect, call and register by this listener; nil: everybody everything.
+    package var access: AccessRules?
 
     /// All defaults.
     package init() { self.init(WorkerManagerSettings.group.defaults) }
@@ -87,7 +90,9 @@ package struct EngineOptions: Sendable {
         channelsBufferBytes = values[Key.channelsBuffer]
         telemetryBufferBytes = values[Key.telemetryBuffer]
         metricsBufferBytes = values[Key.metricsBuffer]
+        hookBufferBytes = values[Key.hookBuffer]
         invocationPolicy = values[Key.invocationPolicy]
+        access = AccessRules(values)
     }
 }
 
@@ -124,6 +129,10 @@ package struct EngineCounters: Sendable {
     package var channelLimitReached = 0
     package var channelMessages = 0
     package var channelWritersPaused = 0
+    package var authenticationsFailed = 0
+    package var callsForbidden = 0
+    package var registrationsDenied = 0
+    package var hookWritersPaused = 0
     package var telemetryRelayed = 0
     /// Nobody is configured to take it.
     package var telemetryUnwanted = 0
@@ -155,6 +164,8 @@ package struct EngineCounters: Sendable {
             "held_calls_refused": JSONValue(heldCallsRefused), "channels_created": JSONValue(channelsCreated),
             "channels_expired": JSONValue(channelsExpired), "channel_limit_reached": JSONValue(channelLimitReached),
             "channel_messages": JSONValue(channelMessages), "channel_writers_paused": JSONValue(channelWritersPaused),
+            "authentications_failed": JSONValue(authenticationsFailed), "calls_forbidden": JSONValue(callsForbidden),
+            "registrations_denied": JSONValue(registrationsDenied), "hook_writers_paused": JSONValue(hookWritersPaused),
             "telemetry_relayed": JSONValue(telemetryRelayed),
             "telemetry_dropped": JSONValue(telemetryDropped), "metric_frames_refused": JSONValue(metricFramesRefused),
             "invocations_deferred": JSONValue(invocationsDeferred), "workers_connected": JSONValue(workersConnected),

@@ -14,6 +14,10 @@ options = []
 for (item,) in entries:
     options += ["--deselect", f"tests/{item}"] if "::" in item else ["--ignore", f"tests/{item}"]
     print(f"expected to fail, see docs/compatibility.md: {item}")
+# With --engine-facing: the files that talk to an engine, whatever they call the variable that says where it is.
+speaks = ("III_URL", "iii_client", "ENGINE_WS_URL")
+facing = sorted(str(path.relative_to(suite)) for path in (suite / "tests").glob("test_*.py") if any(word in path.read_text() for word in speaks))
+files = facing if "--engine-facing" in sys.argv else ["tests"]
 # As the suites' own fixture has it: their remote endpoints are servers on this host.
 remote = {"name": "iii-http-functions", "config": {"security": {"url_allowlist": ["localhost", "127.0.0.1"], "block_private_ips": False, "require_https": False}}}
 # As the suites' own configuration has them.
@@ -22,8 +26,17 @@ queues = {name: standard for name in ["default", "test-orders", "test-multi", "t
 queues["payment"] = {"type": "fifo", "message_group_field": "transaction_id", "concurrency": 2, "max_retries": 5}
 queue = {"name": "iii-queue", "config": {"queue_configs": queues}}
 stream = {"name": "iii-stream", "config": {"port": free_port()}}
-with fleet(http={}, workers=[remote, queue, {"name": "iii-pubsub"}, {"name": "iii-state"}, stream]) as it:
-    # The suites read these two; their own coverage options are switched off.
-    environment = {**os.environ, "III_URL": it.url, "III_HTTP_URL": it.http_url}
+ruled_port = free_port()
+rules = {
+    "auth_function_id": "test::rbac-worker::auth",
+    "expose_functions": ['match("test::ew::public::*")', 'match("engine::functions::list")', {"metadata": {"ew_public": True}}],
+    "on_function_registration_function_id": "test::rbac-worker::on-function-reg",
+    "on_trigger_registration_function_id": "test::rbac-worker::on-trigger-reg",
+    "on_trigger_type_registration_function_id": "test::rbac-worker::on-trigger-type-reg",
+}
+ruled = {"name": "iii-worker-manager", "config": {"port": ruled_port, "middleware_function_id": "test::rbac-worker::middleware", "rbac": rules}}
+with fleet(http={}, workers=[ruled, remote, queue, {"name": "iii-pubsub"}, {"name": "iii-state"}, stream, {"name": "iii-observability"}]) as it:
+    # The suites read these; their own coverage options are switched off.
+    environment = {**os.environ, "III_URL": it.url, "III_HTTP_URL": it.http_url, "III_RBAC_WORKER_URL": f"ws://127.0.0.1:{ruled_port}"}
     command = [sys.executable, "-m", "pytest", "-q", "--no-cov", "-p", "no:cacheprovider", "--timeout", "90", "-W", "ignore"]
-    sys.exit(subprocess.run([*command, "tests", *options], cwd=suite, env=environment).returncode)
+    sys.exit(subprocess.run([*command, *files, *options], cwd=suite, env=environment).returncode)

@@ -17,7 +17,8 @@ package enum WorkerManagerSettings {
     package static let port = Setting(
         "port", .port, default: JSONValue(defaultPort), "Port for workers and channels; 0 takes any free one.")
     package static let middlewareFunction = Setting(
-        "middleware_function_id", .text, absent: "none", example: "access::check", "Function that is asked before each call.")
+        "middleware_function_id", .text(.functionID), absent: "none", example: "access::middleware",
+        "Function that is called in place of every function but the engine's; its result is the caller's.")
     package static let rbac = Setting("rbac", .object(RBACSettings.group), absent: "no rules", "Who may connect, call and register.")
     package static let handshakeTimeout = Setting(
         "handshake_timeout_ms", .milliseconds(1...Int64(Int32.max)), default: 10_000,
@@ -104,6 +105,9 @@ package enum WorkerManagerSettings {
     package static let metricsBuffer = Setting(
         "metrics_buffer_bytes", .bytes, default: 16_777_216,
         "Newest metrics of all workers, kept for `iii-core metrics`; what finds no room is not shown there.")
+    package static let hookBuffer = Setting(
+        "hook_buffer_bytes", .bytes, default: 33_554_432,
+        "Messages of all connections that wait for a registration hook; above that their senders are not read.")
     package static let invocationPolicy = Setting<InvocationPolicy>(
         "invocation_policy", .choice, default: "latest",
         "Which replica gets a call. A function overrides it by `metadata: {\"invocation_policy\": …}`.")
@@ -153,6 +157,7 @@ package enum WorkerManagerSettings {
         channelsBuffer
         telemetryBuffer
         metricsBuffer
+        hookBuffer
         invocationPolicy
         RefusedSetting("listeners", "write one `iii-worker-manager` entry for each listener, with its `host`, `port` and rules")
     }
@@ -160,7 +165,7 @@ package enum WorkerManagerSettings {
 
 /// Access rules of a worker listener.
 package enum RBACSettings {
-    private static let function = SettingType<String>.text
+    private static let function = SettingType<String>.text(.functionID)
 
     package static let authentication = Setting(
         "auth_function_id", function, example: "access::authenticate", "Function that decides who may connect.")
@@ -177,13 +182,17 @@ package enum RBACSettings {
     package static let onTriggerType = Setting(
         "on_trigger_type_registration_function_id", function, example: "access::trigger_type",
         "Function that is asked before a trigger type is registered.")
+    package static let timeout = Setting(
+        "timeout_ms", .milliseconds(1...Int64(Int32.max)), default: 10_000,
+        "How long the auth function and each hook may take; then the answer is no.")
 
-    package static let group = SettingGroup(open: true) {
+    package static let group = SettingGroup {
         authentication
         exposed
         onFunction
         onTrigger
         onTriggerType
+        timeout
     }
 
     private static let matchExpression = TextRule("match(\"pattern\")") { text in
@@ -195,12 +204,12 @@ package enum RBACSettings {
     private static let pattern = Setting("match", .text, example: "api::*", "Pattern of function ids.")
     private static let metadata = Setting<[String: JSONValue]?>(
         "metadata", .map(of: .anything), example: ["public": true], "What the function's metadata must hold.")
-    private static let byMember = SettingGroup(open: true) {
+    private static let byMember = SettingGroup {
         pattern
         Setting("namespace", .text, absent: "every one", example: "default", "Namespace of the functions.")
         metadata
         SettingRule("Each says `match` or `metadata`.") { values in
-            values[pattern] == nil && values[metadata] == nil ? [.problem(message: "needs `match` or `metadata`")] : []
+            values[pattern] == nil && values[metadata]?.isEmpty ?? true ? [.problem(message: "needs `match` or `metadata`")] : []
         }
     }
 }

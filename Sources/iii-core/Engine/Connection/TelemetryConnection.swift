@@ -6,13 +6,22 @@ import NIOCore
 package final class TelemetryConnection: WebSocketConnection {
     private let engine: Engine
     private var health = PeerHealth(now: .now())
+    /// Until somebody has decided about it.
+    private var admission: Admission?
 
-    init(engine: Engine, limits: WebSocketLimits, coalescer: WriteCoalescer) {
+    init(engine: Engine, limits: WebSocketLimits, coalescer: WriteCoalescer, admission: Admission?) {
         self.engine = engine
+        self.admission = admission
         super.init(role: .server, limits: limits, coalescer: coalescer)
     }
 
     override package func connectionOpened() {
+        guard let admission else { return admitted() }
+        engine.authenticate(self, admission) { [self] _ in admitted() }
+    }
+
+    private func admitted() {
+        admission = nil
         engine.telemetryConnections[ObjectIdentifier(self)] = self
     }
 
@@ -24,6 +33,7 @@ package final class TelemetryConnection: WebSocketConnection {
     override package func queuedBytesShrank() { health.progressed(.now()) }
 
     override package func messageReceived(_ bytes: UnsafeRawBufferPointer, isText: Bool) {
+        guard admission == nil else { return }
         if !isText, TelemetryRelay.isTelemetry(bytes) { engine.telemetry.received(bytes, from: self) }
     }
 

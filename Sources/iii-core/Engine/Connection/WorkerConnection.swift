@@ -22,21 +22,33 @@ package final class WorkerConnection: WebSocketConnection {
     var pauseCount = 0
     var health = PeerHealth(now: .now())
     let isTelemetryConsumer: Bool
+    /// Until somebody has decided about it.
+    private var admission: Admission?
+    /// Of a connection whose registrations hooks decide about; nil for all others.
+    private(set) var gate: HookGate?
     private var ignored = WarningAllowance(5, each: .seconds(10))
 
-    init(engine: Engine, worker: Worker, limits: WebSocketLimits, coalescer: WriteCoalescer) {
+    init(engine: Engine, worker: Worker, limits: WebSocketLimits, coalescer: WriteCoalescer, admission: Admission? = nil) {
         self.engine = engine
         self.worker = worker
+        self.admission = admission
         isTelemetryConsumer = worker.builtinName == TelemetryRelay.consumer
         super.init(role: .server, limits: limits, coalescer: coalescer)
         worker.connection = self
     }
 
     override package func connectionOpened() {
-        engine.workerConnected(self)
+        guard let admission else { return engine.workerConnected(self) }
+        engine.authenticate(self, admission) { [self] grant in
+            worker.access = AccessSession(AccessPolicy(rules: admission.rules, grant: grant))
+            if admission.rules.hasHooks { gate = HookGate() }
+            self.admission = nil
+            engine.workerConnected(self)
+        }
     }
 
     override package func connectionClosed() {
+        if let gate { engine.hookWaitingBytes -= gate.clear() }
         engine.workerDisconnected(self)
     }
 
@@ -72,6 +84,13 @@ package final class WorkerConnection: WebSocketConnection {
 
     override package func messageReceived(_ bytes: UnsafeRawBufferPointer, isText: Bool) {
         engine.counters.messagesReceived &+= 1
+        guard admission == nil else { return }
+        if let gate, gate.isWaiting, isHeldBack(gate, bytes, isText: isText) { return }
+        handle(bytes, isText: isText)
+    }
+
+    /// Its turn has come.
+    func handle(_ bytes: UnsafeRawBufferPointer, isText: Bool) {
         if !isText, TelemetryRelay.isTelemetry(bytes) {
             engine.telemetry.received(bytes, from: self)
             return
@@ -116,42 +135,57 @@ package final class WorkerConnection: WebSocketConnection {
         let cost = bytes.count + RegistrationLedger.overhead
         switch envelope.type {
         case .registerFunction:
-            engine.registerFunction(
-                FunctionKey(id),
-                FunctionRegistration(
-                    worker: worker, description: description.0, requestFormat: message.raw("request_format"),
-                    responseFormat: message.raw("response_format"),
-                    metadata: message.raw("metadata"),
-                    policy: message["metadata"]?["invocation_policy"]?.string.flatMap(InvocationPolicy.init),
-                    isHTTPInvoked: message["invocation"] != nil, cost: cost),
-                invocation: message["invocation"])
+            let key = FunctionKey(id)
+            let registration = FunctionRegistration(
+                worker: worker, description: description.0, requestFormat: message.raw("request_format"),
+                responseFormat: message.raw("response_format"), metadata: message.raw("metadata"),
+                policy: FunctionRegistration.policy(in: message["metadata"]), isHTTPInvoked: message["invocation"] != nil, cost: cost)
+            if let session = worker.access {
+                engine.registerFunction(key, registration, invocation: message["invocation"], session, on: self)
+            } else {
+                engine.registerFunction(key, registration, invocation: message["invocation"])
+            }
         case .unregisterFunction:
-            engine.unregisterFunction(FunctionKey(id), from: worker)
+            if let session = worker.access {
+                engine.unregisterFunction(FunctionKey(id), from: worker, session)
+            } else {
+                engine.unregisterFunction(FunctionKey(id), from: worker)
+            }
         case .registerTriggerType:
             guard let text = description.0 else { return dropped("field 'description' is missing") }
-            engine.registerTriggerType(
-                id,
-                .init(
-                    worker: worker, description: text, triggerRequestFormat: message.raw("trigger_request_format"),
-                    callRequestFormat: message.raw("call_request_format"), cost: cost))
+            let provider = TriggerTypeRecord.Provider(
+                worker: worker, description: text, triggerRequestFormat: message.raw("trigger_request_format"),
+                callRequestFormat: message.raw("call_request_format"), cost: cost)
+            if let session = worker.access {
+                engine.registerTriggerType(id, provider, session, on: self)
+            } else {
+                engine.registerTriggerType(id, provider)
+            }
         case .unregisterTriggerType:
-            engine.perform(engine.registry.triggers.unregisterType(id, from: worker))
+            if let session = worker.access {
+                engine.unregisterTriggerType(id, from: worker, session)
+            } else {
+                engine.perform(engine.registry.triggers.unregisterType(id, from: worker))
+            }
         case .registerTrigger:
             guard let type = message["trigger_type"]?.string else { return dropped("field 'trigger_type' is missing or not a string") }
             guard let function = message["function_id"]?.string else { return dropped("field 'function_id' is missing or not a string") }
+            let trigger = RegistrationHooks.Trigger(
+                id: id, type: type, functionID: function, namespace: optionalString("namespace").0 ?? FunctionKey.defaultNamespace,
+                config: envelope.config.isPresent ? Array(envelope.config.of(bytes)) : Array("null".utf8),
+                metadata: envelope.metadata.isPresent ? Array(envelope.metadata.of(bytes)) : nil)
+            if let session = worker.access { return engine.registerTrigger(trigger, cost: cost, session, on: self) }
             do throws(InvocationError) {
-                try engine.registerTrigger(
-                    TriggerRequest(
-                        id: id, type: type, functionID: try FunctionID(function),
-                        namespace: optionalString("namespace").0 ?? FunctionKey.defaultNamespace,
-                        config: envelope.config.isPresent ? Array(envelope.config.of(bytes)) : Array("null".utf8),
-                        metadata: envelope.metadata.isPresent ? Array(envelope.metadata.of(bytes)) : nil, cost: cost),
-                    owner: worker)
+                try engine.registerTrigger(try TriggerRequest(trigger, cost: cost), owner: worker)
             } catch {
                 engine.refuseTrigger(id, type, function, worker, error)
             }
         case .unregisterTrigger:
-            engine.perform(engine.registry.triggers.unregister(id, from: worker))
+            if let session = worker.access {
+                engine.unregisterTrigger(id, from: worker, session)
+            } else {
+                engine.perform(engine.registry.triggers.unregister(id, from: worker))
+            }
         case .triggerRegistrationResult:
             let error = message.raw("error").map { text in
                 (try? JSONValue(parsing: text)).flatMap(InvocationError.init(json:))

@@ -58,6 +58,7 @@ extension Engine {
                 logger: logger, routes: routes(settings, audience))
         }.map { [self] server in
             settings.server = server
+            listenerSettings.append(settings)
             housekeeping.start()
             listeners.append(server)
             return server
@@ -69,6 +70,7 @@ extension Engine {
     package func close(_ listener: WebSocketServer) -> EventLoopFuture<Void> {
         eventLoop.flatSubmit { [self] in
             listeners.removeAll { $0 === listener }
+            listenerSettings.removeAll { $0.server === listener || $0.server == nil }
             closedListeners.counters = closedListeners.counters + listener.counters
             closedListeners.tls = closedListeners.tls + listener.reading.tls
             return listener.close()

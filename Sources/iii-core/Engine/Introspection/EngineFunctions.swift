@@ -89,6 +89,7 @@ extension Engine {
                 let record = entry.record
                 if record.isPrivilegedOnly ? !(seesPrivileged && includeInternal) : entry.isInternal && !includeInternal { return false }
                 if entry.isMarkedInternal, !includeInternal { return false }
+                if !isVisible(record, to: call.caller) { return false }
                 if let prefix, !record.key.id.hasPrefix(prefix) { return false }
                 if let namespace, record.key.namespace != namespace { return false }
                 if !workers.isEmpty, !workers.contains(entry.workerName) { return false }
@@ -104,16 +105,23 @@ extension Engine {
                     record.isPrivilegedOnly && call.caller?.isPrivileged != true ? nil : record
                 }
             }
+            // Also where there is no such function: whether there is one is nobody's business who may not call it.
+            func objection(_ id: String) -> InvocationError? {
+                guard let caller = call.caller, caller.isRestricted, let session = caller.access else { return nil }
+                return denial(of: FunctionKey(id, namespace: namespace), session)
+            }
             if let id = input["function_id"]?.string {
+                if let objection = objection(id) { return call.reply(.failure(objection)) }
                 guard let record = visible(id) else { return call.fail(.notFound, "Function \(id) not found") }
-                return call.reply(.success(functionDetail(record)))
+                return call.reply(.success(functionDetail(record, for: call.caller)))
             }
             guard let ids = input["function_ids"]?.array?.map(\.string), !ids.contains(nil), (1...32).contains(ids.count) else {
                 return call.fail(.invalidArguments, "give 'function_id', or 'function_ids' with 1 to 32 ids")
             }
             let details = ids.compactMap { $0 }.map { id -> [UInt8] in
-                if let record = visible(id) { return functionDetail(record) }
-                let missing: JSONValue = ["function_id": .string(id), "error": "not_found"]
+                let isForbidden = objection(id) != nil
+                if !isForbidden, let record = visible(id) { return functionDetail(record, for: call.caller) }
+                let missing: JSONValue = ["function_id": .string(id), "error": isForbidden ? "forbidden" : "not_found"]
                 return missing.bytes
             }
             call.reply(.success(rows("functions", details)))
@@ -126,12 +134,12 @@ extension Engine {
         add("engine::workers::list", "Lists connected workers") { [self] call in
             guard !rejects(call, "engine::workers::list", strings: ["worker_id", "search", "runtime", "status"]) else { return }
             let input = call.input
-            let everyone = registry.workers.values.sorted { a, b in
+            let everyone = registry.workers.values.filter { isVisible($0, to: call.caller) }.sorted { a, b in
                 (a.metadata.name ?? a.id.text, a.id.text) < (b.metadata.name ?? b.id.text, b.id.text)
             }
             var listed: [[UInt8]]
             if let id = input["worker_id"]?.string {
-                listed = everyone.filter { $0.id.text == id.lowercased() || $0.builtinName == id }.map { workerRow($0) }
+                listed = everyone.filter { $0.id.text == id.lowercased() || $0.builtinName == id }.map { workerRow($0, for: call.caller) }
             } else {
                 let shown = everyone.filter { worker in
                     guard worker.metadata.pid != nil else { return false }
@@ -142,30 +150,31 @@ extension Engine {
                     }
                     return true
                 }
-                listed = shown.map { workerRow($0) }
-                if input["search"] == nil && input["runtime"] == nil && input["status"] == nil { listed += coreRows() }
+                listed = shown.map { workerRow($0, for: call.caller) }
+                if input["search"] == nil && input["runtime"] == nil && input["status"] == nil { listed += coreRows(for: call.caller) }
             }
             call.reply(.success(rows("workers", listed, extra: [("timestamp", .integer(Int64(WallClock.milliseconds())))])))
         }
         add("engine::workers::info", "Describes the newest worker of a name") { [self] call in
             guard let name = call.input["name"]?.string else { return call.fail(.invalidArguments, "'name' is missing") }
-            let matching = registry.workers.values.filter { ($0.metadata.name ?? $0.builtinName ?? $0.id.text) == name }
+            let matching = registry.workers.values.filter {
+                ($0.metadata.name ?? $0.builtinName ?? $0.id.text) == name && isVisible($0, to: call.caller)
+            }
             guard let worker = matching.max(by: { $0.connectedAtMilliseconds < $1.connectedAtMilliseconds }) else {
                 return call.fail(.notFound, "Worker \(name) not found")
             }
             var answer = JSONObjectText()
-            answer.set("worker", raw: workerRow(worker))
+            answer.set("worker", raw: workerRow(worker, for: call.caller))
             answer.set(
-                "functions", rows: worker.functionIDs.sorted { $0.id < $1.id }.compactMap { registry.functions.lookup($0) }.map(functionRow)
-            )
+                "functions",
+                rows: worker.functionIDs.sorted { $0.id < $1.id }.compactMap { registry.functions.lookup($0) }
+                    .filter { isVisible($0, to: call.caller) }.map(functionRow))
             answer.set(
                 "trigger_types",
-                rows: worker.triggerTypeIDs.map(\.id).sorted().compactMap { registry.triggers[type: $0] }.map {
-                    triggerTypeRow($0, .listed)
-                })
-            answer.set(
-                "registered_triggers",
-                rows: registry.triggers.allTriggers.filter { $0.owner === worker && !$0.isRejected }.map(registeredTriggerRow))
+                rows: worker.triggerTypeIDs.map(\.id).sorted().compactMap { registry.triggers[type: $0] }
+                    .filter { isVisible($0, to: call.caller) }.map { triggerTypeRow($0, .listed) })
+            let triggers = visibleTriggers(to: call.caller).filter { $0.owner === worker }
+            answer.set("registered_triggers", rows: triggers.map(registeredTriggerRow))
             call.reply(.success(answer.finish()))
         }
         add("engine::workers::register", "Takes a worker's report about itself") { [self] call in
@@ -201,19 +210,22 @@ extension Engine {
             guard !rejects(call, "engine::triggers::list", bools: ["include_internal"]) else { return }
             let includeInternal = call.input["include_internal"]?.bool ?? false
             if let version = call.caller?.metadata.sdkVersion, version >= (0, 21), call.caller?.isPrivileged == false {
-                return call.reply(.success(rows("triggers", visibleTypes(includeInternal).map { triggerTypeRow($0, .summary) })))
+                let types = visibleTypes(includeInternal, call.caller)
+                return call.reply(.success(rows("triggers", types.map { triggerTypeRow($0, .summary) })))
             }
-            let triggers = registry.triggers.allTriggers.filter { !$0.isRejected && (includeInternal || !isInternal($0.functionID.text)) }
+            let triggers = visibleTriggers(to: call.caller).filter { includeInternal || !isInternal($0.functionID.text) }
             call.reply(.success(rows("triggers", triggers.map(triggerRow))))
         }
         add("engine::trigger-types::list", "Lists trigger types") { [self] call in
             guard !rejects(call, "engine::trigger-types::list", bools: ["include_internal"]) else { return }
-            let types = visibleTypes(call.input["include_internal"]?.bool ?? false)
+            let types = visibleTypes(call.input["include_internal"]?.bool ?? false, call.caller)
             call.reply(.success(rows("trigger_types", types.map { triggerTypeRow($0, .listed) })))
         }
         add("engine::triggers::info", "Describes one trigger type") { [self] call in
             guard let id = call.input["id"]?.string else { return call.fail(.invalidArguments, "'id' is missing") }
-            guard let type = registry.triggers[type: id] else { return call.fail(.notFound, "Trigger type \(id) not found") }
+            guard let type = registry.triggers[type: id], isVisible(type, to: call.caller) else {
+                return call.fail(.notFound, "Trigger type \(id) not found")
+            }
             call.reply(.success(triggerTypeRow(type, .detailed)))
         }
         add("engine::registered-triggers::list", "Lists triggers") { [self] call in
@@ -224,8 +236,8 @@ extension Engine {
                     bools: ["include_internal"])
             else { return }
             let includeInternal = input["include_internal"]?.bool ?? false
-            let triggers = registry.triggers.allTriggers.filter { trigger in
-                if trigger.isRejected || (!includeInternal && isInternal(trigger.functionID.text)) { return false }
+            let triggers = visibleTriggers(to: call.caller).filter { trigger in
+                if !includeInternal && isInternal(trigger.functionID.text) { return false }
                 if let type = input["trigger_type"]?.string, trigger.type != type { return false }
                 if let function = input["function_id"]?.string, trigger.functionID.text != function { return false }
                 if let worker = input["worker"]?.string, workerName(trigger.owner).string != worker { return false }
@@ -239,35 +251,55 @@ extension Engine {
         }
         add("engine::registered-triggers::info", "Describes one trigger") { [self] call in
             guard let id = call.input["id"]?.string else { return call.fail(.invalidArguments, "'id' is missing") }
-            guard let trigger = registry.triggers[trigger: id] else { return call.fail(.notFound, "Trigger \(id) not found") }
+            guard let trigger = registry.triggers[trigger: id], isVisible(trigger, to: call.caller) else {
+                return call.fail(.notFound, "Trigger \(id) not found")
+            }
             call.reply(.success(registeredTriggerRow(trigger)))
         }
         add("engine::register_trigger", "Registers a trigger that outlives the calling worker") { [self] call in registerDurable(call) }
         add("engine::unregister_trigger", "Removes a trigger made by engine::register_trigger") { [self] call in
             guard let id = call.input["id"]?.string else { return call.fail(.invalidArguments, "'id' is missing") }
-            let effects = registry.triggers.unregisterDurable(id)
+            let isVisible = registry.triggers[trigger: id].map { self.isVisible($0, to: call.caller) } ?? false
+            let effects = isVisible ? registry.triggers.unregisterDurable(id) : nil
             perform(effects ?? [])
             call.succeed(["removed": .bool(effects != nil)])
         }
     }
 
-    private func visibleTypes(_ includeInternal: Bool) -> [TriggerTypeRecord] {
-        registry.triggers.allTypes.filter { includeInternal || !isInternal($0.id) }
+    private func visibleTypes(_ includeInternal: Bool, _ caller: Worker?) -> [TriggerTypeRecord] {
+        registry.triggers.allTypes.filter { (includeInternal || !isInternal($0.id)) && isVisible($0, to: caller) }
+    }
+
+    private func visibleTriggers(to caller: Worker?) -> [TriggerRecord] {
+        registry.triggers.allTriggers.filter { !$0.isRejected && isVisible($0, to: caller) }
     }
 
     private func registerDurable(_ call: BuiltinCall) {
         guard let type = call.input["trigger_type"]?.string, let function = call.input["function_id"]?.string else {
             return call.fail(.invalidArguments, "'trigger_type' and 'function_id' are required strings")
         }
-        let id = UUIDBits.random().text
-        do throws(InvocationError) {
-            var request = TriggerRequest(
-                id: id, type: type, functionID: try FunctionID(function), cost: RegistrationLedger.overhead + call.length)
-            call.text.withUnsafeBytes { text in
-                let members = JSONMembers(text)
-                request.config = members?.raw("config") ?? request.config
-                request.metadata = members?.raw("metadata")
+        var trigger = RegistrationHooks.Trigger(id: UUIDBits.random().text, type: type, functionID: function)
+        call.text.withUnsafeBytes { text in
+            let members = JSONMembers(text)
+            trigger.config = members?.raw("config") ?? trigger.config
+            trigger.metadata = members?.raw("metadata")
+        }
+        guard let caller = call.caller, let session = caller.access else { return registerDurable(trigger, call) }
+        authoriseDurable(trigger, for: caller, session) { [self] outcome in
+            switch outcome {
+            case .success(let trigger): registerDurable(trigger, call)
+            case .failure(let error):
+                counters.registrationsDenied += 1
+                refused(trigger.id, caller, error.message)
+                call.reply(.failure(error))
             }
+        }
+    }
+
+    private func registerDurable(_ trigger: RegistrationHooks.Trigger, _ call: BuiltinCall) {
+        let id = trigger.id
+        do throws(InvocationError) {
+            let request = try TriggerRequest(trigger, cost: RegistrationLedger.overhead + call.length)
             try registerTrigger(request, owner: nil, creator: call.caller)
         } catch {
             if let worker = call.caller { refused(id, worker, error.message) }

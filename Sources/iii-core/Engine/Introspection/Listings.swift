@@ -28,10 +28,10 @@ extension Engine {
         describe(record, schemas: ("request_format", "response_format")).finish()
     }
 
-    func functionDetail(_ record: FunctionRecord) -> [UInt8] {
+    func functionDetail(_ record: FunctionRecord, for caller: Worker?) -> [UInt8] {
         var row = describe(record, schemas: ("request_schema", "response_schema"))
         let bound = registry.triggers.allTriggers.filter {
-            $0.functionID.text == record.key.id && $0.namespace == record.key.namespace && !$0.isRejected
+            $0.functionID.text == record.key.id && $0.namespace == record.key.namespace && !$0.isRejected && isVisible($0, to: caller)
         }
         row.set(
             "registered_triggers",
@@ -45,9 +45,10 @@ extension Engine {
         return row.finish()
     }
 
-    func workerRow(_ worker: Worker, detailed: Bool = false) -> [UInt8] {
+    func workerRow(_ worker: Worker, for caller: Worker?) -> [UInt8] {
         let metadata = worker.metadata
-        let functions = worker.functionIDs.map(\.id).sorted()
+        let functions = worker.functionIDs.filter { isVisible($0, to: caller) }.map(\.id).sorted()
+        let hasDetails = hasDetails(worker, for: caller)
         var row = JSONObjectText()
         row.set("id", .string(worker.builtinName ?? worker.id.text))
         row.set("name", JSONValue(metadata.name ?? worker.builtinName))
@@ -55,26 +56,28 @@ extension Engine {
         row.set("namespace", .string(FunctionKey.defaultNamespace))
         row.set("runtime", JSONValue(metadata.runtime))
         row.set("version", JSONValue(metadata.version))
-        row.set("os", JSONValue(metadata.os))
-        row.set("ip_address", JSONValue(worker.address))
+        row.set("os", JSONValue(hasDetails ? metadata.os : nil))
+        row.set("ip_address", JSONValue(hasDetails ? worker.address : nil))
         row.set("internal", .bool(worker.isPrivileged))
         row.set("status", worker.isPrivileged ? "available" : "connected")
         row.set("connected_at_ms", .integer(worker.connectedAtMilliseconds))
         row.set("function_count", JSONValue(functions.count))
         row.set("functions", .array(functions.map(JSONValue.string)))
         row.set("active_invocations", JSONValue(worker.callsInFlight + worker.invocations.count))
-        row.set("latest_metrics", telemetry.latestMetrics(of: worker))
-        if let pid = metadata.pid { row.set("pid", .integer(pid)) }
+        row.set("latest_metrics", hasDetails ? telemetry.latestMetrics(of: worker) : .null)
+        if hasDetails, let pid = metadata.pid { row.set("pid", .integer(pid)) }
         if let isolation = metadata.isolation { row.set("isolation", .string(isolation)) }
         return row.finish()
     }
 
     /// Rows for the parts of the core that are workers in the reference: consumers look for their names.
-    func coreRows() -> [[UInt8]] {
+    func coreRows(for caller: Worker?) -> [[UInt8]] {
         ["iii-engine-functions", "iii-worker-manager"].map { name in
             let functions =
                 name == "iii-engine-functions"
-                ? registry.functions.all.filter { $0.builtin?.isPrivilegedOnly == false }.map(\.key.id).sorted() : []
+                ? registry.functions.all.filter { $0.builtin?.isPrivilegedOnly == false && isVisible($0, to: caller) }.map(\.key.id)
+                    .sorted()
+                : []
             var row = JSONObjectText()
             row.set("id", .string(name))
             row.set("name", .string(name))

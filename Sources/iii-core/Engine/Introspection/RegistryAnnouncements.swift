@@ -28,7 +28,16 @@ final class RegistryAnnouncements {
     init(engine: Engine) { self.engine = engine }
 
     func workerEvent(_ event: String, _ id: UUIDBits) {
-        fire(Self.workersAvailable, ["event": .string(event), "worker_id": .string(id.text)])
+        let payload: JSONValue = ["event": .string(event), "worker_id": .string(id.text)]
+        for trigger in engine.registry.triggers.triggers(ofType: Self.workersAvailable) {
+            // One with access rules hears of those it may see, which it could list anyway.
+            if let registrant = trigger.owner ?? trigger.creator, registrant.isRestricted,
+                !(engine.registry.workers[id].map { engine.isVisible($0, to: registrant) } ?? false)
+            {
+                continue
+            }
+            fire(trigger, payload.bytes)
+        }
     }
 
     func functionAdded(_ key: FunctionKey) {
@@ -73,21 +82,25 @@ final class RegistryAnnouncements {
         let ids = Set(engine.registry.functions.all.map(\.key))
         guard ids != announcedIDs else { return }
         announcedIDs = ids
-        guard !engine.registry.triggers.triggers(ofType: Self.functionsAvailable).isEmpty else { return }
+        let triggers = engine.registry.triggers.triggers(ofType: Self.functionsAvailable)
+        guard !triggers.isEmpty else { return }
+        let everything = functionsChanged(for: nil)
+        for trigger in triggers {
+            let registrant = trigger.owner ?? trigger.creator
+            fire(trigger, registrant?.isRestricted == true ? functionsChanged(for: registrant) : everything)
+        }
+    }
+
+    private func functionsChanged(for worker: Worker?) -> [UInt8] {
+        let shown = engine.functionListing.current.filter { !$0.record.isPrivilegedOnly && engine.isVisible($0.record, to: worker) }
         var event = JSONObjectText()
         event.set("event", "functions_changed")
-        event.set("functions", rows: engine.functionListing.current.filter { !$0.record.isPrivilegedOnly }.map(engine.functionListing.row))
-        fire(Self.functionsAvailable, raw: event.finish())
+        event.set("functions", rows: shown.map(engine.functionListing.row))
+        return event.finish()
     }
 
-    private func fire(_ type: String, _ payload: JSONValue) {
-        fire(type, raw: payload.bytes)
-    }
-
-    private func fire(_ type: String, raw payload: [UInt8]) {
-        for trigger in engine.registry.triggers.triggers(ofType: type) {
-            engine.call(trigger.functionID, namespace: trigger.namespace, data: payload, metadata: trigger.metadata)
-        }
+    private func fire(_ trigger: TriggerRecord, _ payload: [UInt8]) {
+        engine.call(trigger.functionID, namespace: trigger.namespace, data: payload, metadata: trigger.metadata)
     }
 
     // MARK: Watches

@@ -31,6 +31,21 @@ package struct FunctionRegistration {
         self.metadata = metadata
         self.policy = policy
     }
+
+    /// The same with what a hook has put in place of two members.
+    func replacing(description: String?, metadata: [UInt8]?) -> FunctionRegistration {
+        var copy = self
+        copy.description = description
+        guard metadata != self.metadata else { return copy }
+        copy.metadata = metadata
+        copy.policy = Self.policy(in: metadata.flatMap { try? JSONValue(parsing: $0) })
+        return copy
+    }
+
+    /// What a function's metadata say of who gets its calls.
+    static func policy(in metadata: JSONValue?) -> InvocationPolicy? {
+        metadata?["invocation_policy"]?.string.flatMap(InvocationPolicy.init)
+    }
 }
 
 /// A function id and the stack of live workers that serve it, oldest first.
@@ -153,6 +168,7 @@ package struct FunctionTable {
         if let record = lookup(key) {
             if record.builtin != nil { return .refused }
             if !worker.isPrivileged, record.owners.contains(where: { $0.worker.isPrivileged && $0.worker !== worker }) { return .refused }
+            if worker.isRestricted, record.owners.contains(where: { !$0.worker.isRestricted }) { return .refused }
         }
         guard !worker.functionIDs.contains(key), !worker.awaitedFunctions.contains(key) else { return nil }
         return worker.functionIDs.count + worker.awaitedFunctions.count >= maximumPerWorker ? .limitReached : nil
@@ -175,9 +191,19 @@ package struct FunctionTable {
         }
         let hadIt = record.owners.contains { $0.worker === worker }
         let wasServedByOther = record.owners.last.map { $0.worker !== worker } ?? false
+        if !worker.isRestricted { removeRestricted(from: record) }
         record.owners.removeAll { $0.worker === worker }
         record.owners.append(registration)
         return wasServedByOther ? .tookOver : hadIt ? .replaced : .added
+    }
+
+    /// Somebody without access rules serves `record` from now on: nobody who has them is to take over one day.
+    private func removeRestricted(from record: FunctionRecord) {
+        for registration in record.owners where registration.worker.isRestricted {
+            registration.worker.functionIDs.remove(record.key)
+            ledger.change(registration.worker, by: -registration.cost)
+        }
+        record.owners.removeAll { $0.worker.isRestricted }
     }
 
     /// Takes `worker`'s registration of `key` away; a worker that does not have one changes nothing.

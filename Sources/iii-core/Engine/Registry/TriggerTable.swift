@@ -145,6 +145,13 @@ package struct TriggerRequest {
         self.metadata = metadata
     }
 
+    /// From a registration that has been decided about; throws where its function may not be called on somebody's behalf.
+    init(_ trigger: RegistrationHooks.Trigger, cost: Int) throws(InvocationError) {
+        self.init(
+            id: trigger.id, type: trigger.type, functionID: try FunctionID(trigger.functionID), namespace: trigger.namespace,
+            config: trigger.config, metadata: trigger.metadata, cost: cost)
+    }
+
     /// Whether it binds the same; the length of what was sent does not matter.
     func isSame(as other: TriggerRequest) -> Bool {
         functionID == other.functionID && namespace == other.namespace && config == other.config && metadata == other.metadata
@@ -268,6 +275,7 @@ package struct TriggerTable {
             if !worker.isPrivileged, record.providers.contains(where: { $0.worker !== worker && $0.worker?.isPrivileged == true }) {
                 return (.refused, [])
             }
+            if worker.isRestricted, record.providers.contains(where: { $0.worker?.isRestricted == false }) { return (.refused, []) }
             if !worker.triggerTypeIDs.contains(key) && worker.triggerTypeIDs.count >= maximumTypesPerWorker { return (.limitReached, []) }
             let former = record.providers.first { $0.worker === worker }?.cost ?? 0
             if let limit = ledger.objection(to: worker, replacing: former, with: provider.cost) { return (.noRoom(limit), []) }
@@ -276,8 +284,19 @@ package struct TriggerTable {
         }
         types[type] = record
         record.providers.removeAll { $0.worker === provider.worker }
+        if provider.worker?.isRestricted != true { removeRestricted(from: record) }
         record.providers.append(provider)
         return (.accepted, rehome(type, tellsHolders: true))
+    }
+
+    /// Somebody without access rules provides the type from now on: nobody who has them is to be told of its triggers one day.
+    private func removeRestricted(from record: TriggerTypeRecord) {
+        for provider in record.providers {
+            guard let worker = provider.worker, worker.isRestricted else { continue }
+            worker.triggerTypeIDs.remove(FunctionKey(record.id))
+            ledger.change(worker, by: -provider.cost)
+        }
+        record.providers.removeAll { $0.worker?.isRestricted == true }
     }
 
     /// `worker` stops providing `type`; an older live provider takes over, or the triggers are parked.

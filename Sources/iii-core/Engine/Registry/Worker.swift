@@ -18,6 +18,8 @@ package final class Worker {
     package let builtin: BuiltinSecrets.Bearer?
     package let address: String?
     package let connectedAtMilliseconds: Int64
+    /// Access rules of the listener it came by; nil for most, and then nothing asks for them.
+    package var access: AccessSession?
     package var metadata = WorkerMetadata()
     /// Ids of the functions this worker has registered and not taken back, whether or not it is the one that serves them now.
     package internal(set) var functionIDs: Set<FunctionKey> = []
@@ -54,6 +56,15 @@ package final class Worker {
 
     package var builtinName: String? { builtin?.name }
     package var isPrivileged: Bool { builtin != nil }
+    /// Whether it came by a listener with `rbac`.
+    package var isRestricted: Bool { access?.policy.isRestricted ?? false }
+
+    /// The id by which this worker knows the function, as a JSON literal: what prefix and hooks changed is changed back.
+    package func literal(of record: FunctionRecord) -> [UInt8] {
+        guard let access, !access.functions.isEmpty else { return record.literal }
+        return JSONText.string(access.functions.own(record.key.id))
+    }
+
     /// What it calls itself, for messages.
     package var displayName: String { metadata.name ?? builtinName ?? id.text }
 

@@ -39,7 +39,9 @@ extension Engine {
         var input = JSONObjectText()
         input.set("queue", .string(queue))
         input.set("function_id", .string(functionID))
-        input.set("data", raw: envelope.data.isPresent ? Array(envelope.data.of(bytes)) : nil)
+        let data = envelope.data.isPresent ? envelope.data.of(bytes) : nil
+        // Passed on as it is, but for a caller's id that somebody who is not trusted has made up.
+        input.set("data", raw: data.map { caller.isRestricted ? CallerStamp.stripped($0) : Array($0) })
         input.set("messageReceiptId", .string(receipt))
         input.set("traceparent", raw: envelope.traceparent.isPresent ? Array(envelope.traceparent.of(bytes)) : nil)
         input.set("baggage", raw: envelope.baggage.isPresent ? Array(envelope.baggage.of(bytes)) : nil)

@@ -50,6 +50,10 @@ extension Engine {
             namespace = nil
         }
 
+        if let session = caller.access {
+            let key = FunctionKey(functionID.text, namespace: namespace ?? FunctionKey.defaultNamespace)
+            if isIntercepted(session, connection, callerID, key, bytes, envelope) { return }
+        }
         if case .enqueue(let queue) = action {
             return enqueue(from: connection, callerID, queue: queue, functionID.text, namespace: namespace, bytes, envelope)
         }
@@ -122,7 +126,8 @@ extension Engine {
         let data = envelope.data.isPresent ? envelope.data.of(bytes) : Self.null
         target.sendText(expectedLength: bytes.count &+ 160) { buffer in
             Self.writeInvocation(
-                to: &buffer, id: calleeID, function: record.literal, data: data, caller: caller.isPrivileged ? nil : caller,
+                to: &buffer, id: calleeID, function: callee.access == nil ? record.literal : callee.literal(of: record), data: data,
+                caller: caller.isPrivileged ? nil : caller,
                 bytes: bytes, envelope: envelope)
         }
         if target.queuedBytes > options.outboundHighWater { throttle(caller, feeding: target, by: bytes.count) }
@@ -287,31 +292,43 @@ extension Engine {
     /// `feeder` is the worker whose message is passed on: the call counts among those it has in flight, and it is paused or
     /// refused where the callee cannot keep up. With `callee` it is that worker's own registration that is called, also when a
     /// newer one serves everybody else.
+    ///
+    /// Returns the call where it waits for a worker.
+    @discardableResult
     func call(
         _ function: FunctionID, namespace: String = FunctionKey.defaultNamespace, data: [UInt8], metadata: [UInt8]? = nil,
         from caller: Worker? = nil, callee: Worker? = nil, feeder: Worker? = nil,
         completion: @escaping (CallOutcome) -> Void = { _ in }
-    ) {
+    ) -> EngineCall? {
         let key = FunctionKey(function.text, namespace: namespace)
-        guard let record = registry.functions.lookup(key) else { return completion(.failure(notFound(key))) }
+        guard let record = registry.functions.lookup(key) else {
+            completion(.failure(notFound(key)))
+            return nil
+        }
         if let builtin = record.builtin {
             let input = (try? JSONValue(parsing: data)) ?? .null
-            return builtin.handler(
+            builtin.handler(
                 BuiltinCall(caller: caller, input: input.isNull ? [:] : input, text: data) { outcome in
                     switch outcome {
                     case .success(let bytes): (bytes ?? []).withUnsafeBytes { completion(.result(bytes == nil ? nil : $0)) }
                     case .failure(let error): completion(.failure(error))
                     }
                 })
+            return nil
         }
         guard let callee = callee ?? record.selectCallee(default: options.invocationPolicy), let target = callee.connection else {
-            return completion(.failure(unavailable(record)))
+            completion(.failure(unavailable(record)))
+            return nil
         }
         if let error = feeder.flatMap({ inFlightError($0, callee) }) {
             counters.inFlightLimitReached &+= 1
-            return completion(.failure(error))
+            completion(.failure(error))
+            return nil
         }
-        if isOverloaded(target, by: feeder, adding: data.count) { return completion(.failure(overloadError(target))) }
+        if isOverloaded(target, by: feeder, adding: data.count) {
+            completion(.failure(overloadError(target)))
+            return nil
+        }
         feeder?.callsInFlight &+= 1
         let id = nextInvocationID()
         let destination = PendingInvocation.Destination.engine { outcome in
@@ -323,7 +340,7 @@ extension Engine {
             buffer.writeStaticString(#"{"type":"invokefunction","invocation_id":""#)
             buffer.writeUUID(id)
             buffer.writeStaticString(#"","function_id":"#)
-            buffer.writeBytes(record.literal)
+            buffer.writeBytes(callee.access == nil ? record.literal : callee.literal(of: record))
             buffer.writeStaticString(#","data":"#)
             buffer.writeBytes(data)
             if let metadata {
@@ -333,6 +350,7 @@ extension Engine {
             buffer.writeInteger(UInt8(ascii: "}"))
         }
         if let feeder, target.queuedBytes > options.outboundHighWater { throttle(feeder, feeding: target, by: data.count) }
+        return EngineCall(id: id, callee: callee)
     }
 
     private func callBuiltin(
@@ -544,8 +562,22 @@ enum CallerStamp {
         buffer.writeStaticString(#""}"#)
     }
 
-    /// Copies member by member, leaving out the one to be replaced.
+    /// `data` without what its sender put there.
+    static func stripped(_ data: UnsafeRawBufferPointer) -> [UInt8] {
+        guard data.first == UInt8(ascii: "{"), containsKey(data) || containsEscapedLetter(data) else { return Array(data) }
+        var buffer = ByteBuffer()
+        _ = writeRest(of: data, to: &buffer)
+        buffer.writeInteger(UInt8(ascii: "}"))
+        return Array(buffer.readableBytesView)
+    }
+
     private static func writeReplacing(_ data: UnsafeRawBufferPointer, caller: [UInt8], to buffer: inout ByteBuffer) {
+        let isFirst = writeRest(of: data, to: &buffer)
+        append(caller, isFirst: isFirst, to: &buffer)
+    }
+
+    /// Copies the open object member by member, leaving out the one to be replaced. Returns whether it has no member so far.
+    private static func writeRest(of data: UnsafeRawBufferPointer, to buffer: inout ByteBuffer) -> Bool {
         var cursor = JSONCursor(data)
         var isFirst = true
         buffer.writeInteger(UInt8(ascii: "{"))
@@ -569,7 +601,7 @@ enum CallerStamp {
             _ = cursor.consume(UInt8(ascii: ","))
             cursor.skipWhitespace()
         }
-        append(caller, isFirst: isFirst, to: &buffer)
+        return isFirst
     }
 }
 

@@ -13,13 +13,13 @@ package struct FleetPlan: Sendable {
     /// One INFO line per entry that is accepted and ignored.
     package var remarks: [String] = []
 
-    /// Names at once what this build does not have: executables, access rules; and every unknown name in `only` and `except`.
+    /// Names at once every executable that is missing, and every unknown name in `only` and `except`.
     package static func make(
         configuration: EngineConfiguration, lookup: ExecutableLookup, only: [String] = [], except: [String] = []
     ) throws(ConfigurationErrors) -> FleetPlan {
         var plan = FleetPlan(configuration: configuration)
         plan.unavailable = configuration.unavailable
-        var problems = configuration.unenforcedRules
+        var problems: [ConfigurationProblem] = []
         for entry in configuration.entries { plan.add(entry, lookup, &problems) }
         plan.select(only: only, except: except, &problems)
         guard problems.isEmpty else { throw ConfigurationErrors(path: configuration.path, problems: problems) }
