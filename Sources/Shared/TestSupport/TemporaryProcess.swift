@@ -1,10 +1,26 @@
 import FoundationEssentials
 import Glibc
+import Synchronization
 
 /// A server of one test: a child in a process group of its own, with free ports of 127.0.0.1 and a private directory.
 enum TemporaryProcess {
     struct Failure: Error, CustomStringConvertible {
         let description: String
+    }
+
+    private struct Left {
+        var processes: Set<pid_t> = []
+        var directories: Set<String> = []
+    }
+
+    /// What has not been ended or removed yet. A server that a test suite keeps for all its tests is let go by nobody: it ends with this process.
+    private static let left = Mutex(Left())
+    private static let endsAtExit: Void = { atexit { TemporaryProcess.endAll() } }()
+
+    private static func endAll() {
+        let all = left.withLock { $0 }
+        for process in all.processes { killGroup(process) }
+        for directory in all.directories { removeTree(directory) }
     }
 
     /// Different ports that nobody listens on. Below 55 000, because some servers also use what is 10 000 above.
@@ -33,10 +49,14 @@ enum TemporaryProcess {
     static func makeDirectory(_ name: String) throws -> String {
         var template = Array("/tmp/iii-\(name)-XXXXXX".utf8CString)
         guard mkdtemp(&template) != nil else { throw Failure(description: "no directory: \(String(cString: strerror(errno)))") }
-        return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        let directory = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        _ = endsAtExit
+        left.withLock { _ = $0.directories.insert(directory) }
+        return directory
     }
 
     static func removeTree(_ directory: String) {
+        left.withLock { _ = $0.directories.remove(directory) }
         try? FileManager.default.removeItem(atPath: directory)
     }
 
@@ -58,6 +78,8 @@ enum TemporaryProcess {
         var process: pid_t = 0
         let result = posix_spawnp(&process, words[0], &actions, &attributes, &arguments, &variables)
         guard result == 0 else { throw Failure(description: "\(words[0]) cannot be started: \(String(cString: strerror(result)))") }
+        _ = endsAtExit
+        left.withLock { _ = $0.processes.insert(process) }
         return process
     }
 
@@ -80,6 +102,7 @@ enum TemporaryProcess {
         kill(-process, SIGKILL)
         kill(-process, SIGCONT)
         waitpid(process, nil, 0)
+        left.withLock { _ = $0.processes.remove(process) }
         for _ in 0..<1_000 {
             guard let port, answers(port) else { return }
             usleep(10_000)
