@@ -11,8 +11,8 @@ struct Scheduler {
         var lateTicks = 120
         /// Fires under way; beyond, what is due waits. As many as the link holds calls for.
         var fires = 16_000
-        /// Missed ticks of one job that are counted one by one.
-        var counted = 10_000
+        /// Missed ticks of one job that are counted, one by one: thousands of jobs look back at the same moment, and nothing fires meanwhile.
+        var counted = 1_000
         /// Jobs whose ticks are remembered, those that nobody has registered any more included; of these the ones that ticked last stay.
         var memories = 200_000
         /// Claims that an earlier process left and nobody asked for are closed after this time.
