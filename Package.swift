@@ -60,6 +60,7 @@ let package = Package(
         .target(name: "IIIProtocol", path: "Sources/Shared/Protocol"),
         .target(name: "IIICrypto", dependencies: ["COpenSSL"], path: "Sources/Shared/Crypto"),
         .target(name: "IIISettings", dependencies: ["IIIProtocol"], path: "Sources/Shared/Settings"),
+        .target(name: "IIIHTTPClient", dependencies: ["CCurl", nioCore, nioPosix], path: "Sources/Shared/HTTPClient"),
         .target(name: "IIITLS", dependencies: ["COpenSSL", "IIISettings", nioCore], path: "Sources/Shared/TLS"),
         .target(
             name: "IIITelemetry", dependencies: ["IIIProtocol", logging, metrics, tracing, instrumentation],
@@ -124,7 +125,9 @@ let package = Package(
             path: "Sources/iii-http/Gateway"),
         .target(
             name: "IIIHTTPFunctions",
-            dependencies: ["CCurl", "IIIProtocol", "IIISettings", "IIIWorker", "IIICrypto", "IIITelemetry", nioCore, nioPosix, logging],
+            dependencies: [
+                "IIIHTTPClient", "IIIProtocol", "IIISettings", "IIIWorker", "IIICrypto", "IIITelemetry", nioCore, nioPosix, logging,
+            ],
             path: "Sources/iii-http/Outbound"),
         .executableTarget(
             name: "iii-http", dependencies: ["IIIHTTPGateway", "IIIHTTPFunctions", "IIIWorker", "IIITelemetry", argumentParser, logging],
@@ -186,7 +189,9 @@ let package = Package(
         .target(
             name: "IIIObservability",
             dependencies: [
-                "IIISignals", "IIIOTLP", "IIIProtocol", "IIISettings", "IIIStorage", "IIITelemetry", "IIIWorker", nioCore, logging,
+                "CZlib", "IIIHTTPClient", "IIIOTLP", "IIISignals", "IIIProtocol", "IIIServer", "IIISettings", "IIIStorage", "IIITelemetry",
+                "IIIWorker", nioCore,
+                nioHTTP1, logging,
             ],
             path: "Sources/iii-observability/Observability"),
         .executableTarget(
@@ -196,6 +201,8 @@ let package = Package(
         // Examples and benchmarks
         .executableTarget(name: "board-worker", dependencies: ["IIIWorker"], path: "examples/board"),
         .executableTarget(name: "visits-worker", dependencies: ["IIIWorker"], path: "examples/visits"),
+        .executableTarget(
+            name: "spool-observability", dependencies: ["IIIObservability", "IIISignals", "IIIWorker"], path: "examples/spool"),
         .executableTarget(name: "queue-example", dependencies: ["IIIWorker"], path: "examples/queue"),
         .executableTarget(name: "hello-worker", dependencies: ["IIIWorker"], path: "examples/hello", exclude: ["config.yaml"]),
         .target(name: "ExampleLocks", dependencies: ["IIICron"], path: "examples/locks"),
@@ -232,7 +239,7 @@ let package = Package(
             path: "Tests/HTTPGatewayTests"),
         .testTarget(
             name: "HTTPFunctionsTests",
-            dependencies: ["IIIHTTPFunctions", "IIISettings", "IIICrypto", "IIIProtocol", "IIITelemetry", nioPosix],
+            dependencies: ["IIIHTTPFunctions", "IIIHTTPClient", "IIISettings", "IIICrypto", "IIIProtocol", "IIITelemetry", nioPosix],
             path: "Tests/HTTPFunctionsTests"),
         .executableTarget(name: "store-probe", dependencies: ["IIIStorage", "IIIProtocol", logging], path: "Tests/StorageProbe"),
         .testTarget(name: "StorageTests", dependencies: ["IIIStorage", "CSQLite", "IIIProtocol", logging], path: "Tests/StorageTests"),
@@ -274,9 +281,12 @@ let package = Package(
                 logging,
             ],
             path: "Tests/CronTests"),
+        .executableTarget(name: "otlp-probe", dependencies: ["IIIOTLP", "IIISignals"], path: "Tests/OTLPProbe"),
+        .testTarget(name: "OTLPTests", dependencies: ["IIIOTLP", "IIISignals", "IIIProtocol"], path: "Tests/OTLPTests"),
         .testTarget(name: "TelemetryTests", dependencies: ["IIITelemetry", metrics, tracing], path: "Tests/TelemetryTests"),
         .testTarget(
-            name: "ObservabilityTests", dependencies: ["IIIObservability", "IIISignals", "IIIProtocol", "IIITestSupport", "IIIWorker"],
+            name: "ObservabilityTests",
+            dependencies: ["IIIHTTPClient", "IIIObservability", "IIISignals", "IIIProtocol", "IIITestSupport", "IIIWorker"],
             path: "Tests/ObservabilityTests"),
         .testTarget(name: "ArchitectureTests", path: "Tests/ArchitectureTests"),
     ],

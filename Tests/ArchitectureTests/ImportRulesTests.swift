@@ -10,6 +10,7 @@ import Testing
         "Shared/Protocol": [],
         "Shared/Crypto": [],
         "Shared/Settings": ["IIIProtocol"],
+        "Shared/HTTPClient": [],
         "Shared/TLS": ["IIISettings"],
         "Shared/Telemetry": ["IIIProtocol"],
         "Shared/Configuration": ["IIIProtocol", "IIISettings"],
@@ -29,7 +30,7 @@ import Testing
         "iii-http/Gateway": [
             "IIIProtocol", "IIISettings", "IIIServer", "IIITransport", "IIICrypto", "IIITLS", "IIITelemetry", "IIIWorker",
         ],
-        "iii-http/Outbound": ["IIIProtocol", "IIISettings", "IIICrypto", "IIITelemetry", "IIIWorker"],
+        "iii-http/Outbound": ["IIIHTTPClient", "IIIProtocol", "IIISettings", "IIICrypto", "IIITelemetry", "IIIWorker"],
         "iii-stream/Items": ["IIIProtocol", "IIIRedis", "IIISettings", "IIIStorage", "IIITelemetry", "IIIWorker"],
         "iii-stream/Contract": ["IIIItems", "IIIProtocol"],
         "iii-stream/State": ["IIIProtocol", "IIISettings", "IIITelemetry", "IIIWorker", "IIIItems"],
@@ -48,7 +49,7 @@ import Testing
         "iii-observability/Model": ["IIIProtocol"],
         "iii-observability/OTLP": ["IIIProtocol", "IIISignals"],
         "iii-observability/Observability": [
-            "IIIOTLP", "IIIProtocol", "IIISettings", "IIISignals", "IIIStorage", "IIITelemetry", "IIIWorker",
+            "IIIHTTPClient", "IIIOTLP", "IIIProtocol", "IIIServer", "IIISettings", "IIISignals", "IIIStorage", "IIITelemetry", "IIIWorker",
         ],
         "iii-observability/Command": ["IIITelemetry", "IIIWorker", "IIIObservability"],
         "iii-http/Command": ["IIIProtocol", "IIITelemetry", "IIIWorker", "IIIHTTPGateway", "IIIHTTPFunctions"],

@@ -26,7 +26,8 @@ def core(tmp_path_factory):
     certificate, key = Authority(tmp_path_factory.mktemp("ca")).issue("rsa", key="rsa")
     functions = {"name": "iii-http-functions", "config": {"security": {"require_https": False, "block_private_ips": False}}}
     stream = {"name": "iii-stream", "config": {"port": free_port()}}
-    workers = [functions, {"name": "iii-cron"}, {"name": "iii-state"}, stream, {"name": "iii-queue"}, {"name": "iii-pubsub"}, {"name": "iii-observability"}]
+    workers = [functions, {"name": "iii-cron"}, {"name": "iii-state"}, stream, {"name": "iii-queue"}, {"name": "iii-pubsub"}]
+    workers.append({"name": "iii-observability", "config": {"prometheus": {"port": free_port()}, "exporter": "both", "metrics_exporter": "otlp", "logs_exporter": "both", "endpoint": "http://127.0.0.1:9"}})
     with fleet(http={"tls": {"cert_file": str(certificate), "key_file": str(key)}}, workers=workers) as it:
         with open(it.directory / "traced.log", "wb") as log:
             worker = subprocess.Popen([BIN / "traced-worker"], env={**os.environ, "III_URL": it.url}, stdin=subprocess.DEVNULL, stdout=log, stderr=log)

@@ -1,3 +1,4 @@
+import IIIHTTPClient
 import Testing
 
 @testable import IIIHTTPFunctions

@@ -1,4 +1,5 @@
 import Glibc
+import IIIHTTPClient
 import NIOCore
 import NIOPosix
 import Testing

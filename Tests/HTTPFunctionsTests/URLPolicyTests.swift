@@ -1,3 +1,4 @@
+import IIIHTTPClient
 import IIIProtocol
 import IIISettings
 import Testing

@@ -39,7 +39,8 @@ final class TestFleet: Sendable {
         environment.merge(setup.environment) { $1 }
         let lookup = ExecutableLookup.system(environment: environment)
         let loaded = try EngineConfiguration.load(text: text, path: path, environment: environment, engineVersion: "1")
-        let plan = try FleetPlan.make(configuration: loaded, lookup: lookup)
+        // It would run in every fleet where it has been built.
+        let plan = try FleetPlan.make(configuration: loaded, lookup: lookup, except: ["iii-observability"])
         var options = SupervisorOptions(
             engine: EngineAddress(url: "ws://127.0.0.1:1", port: 1), version: "1.2.3", environment: environment, lookup: lookup,
             activation: SocketActivation(environment: [:], pid: 0))

@@ -51,9 +51,45 @@ import Testing
                 {"key":"k","value":{"stringValue":"v"}}]}]}}]}]}]}
                 """#)
         let told = MetricFamily.families(otlp: document, adding: [.init("worker_id", "1")])
-        #expect(told.first?.points.first?.labels == [.init("k", "v"), .init("worker_id", "1")])
+        #expect(told.first?.points.first?.labels == [.init("exported_worker_id", "y"), .init("k", "v"), .init("worker_id", "1")])
         let filled = MetricFamily.families(otlp: document, adding: [.init("worker_id", "1")], filling: true)
         #expect(filled.first?.points.first?.labels == [.init("k", "v"), .init("worker_id", "y")])
+    }
+
+    /// Keys that sanitise to one name share the label; what Prometheus keeps for itself is nobody's to set.
+    @Test func labelsNeverClash() {
+        let labels = ["a.b": "1", "a-b": "2", "a_b": "3", "0x": "1", "__name__": "z", "le": "9"].map {
+            MetricFamily.Label($0.key, $0.value)
+        }
+        let histogram = MetricFamily.Value.histogram(bounds: [], counts: [3], sum: 6)
+        let text = Self.text([
+            ([MetricFamily(name: "h", kind: .histogram, points: [.init(labels: labels, value: histogram)])], .worker),
+            (
+                [
+                    MetricFamily(
+                        name: "g", kind: .gauge,
+                        points: [-0.0, 1e-9, 1e300, .infinity].map { .init(labels: [.init("v", "\($0)")], value: .double($0)) })
+                ], .worker
+            ),
+        ])
+        let common = #"_0x="1",exported___name__="z",a_b="2;1;3",exported_le="9""#
+        #expect(text.contains("h_bucket{\(common),le=\"+Inf\"} 3\nh_sum{\(common)} 6\nh_count{\(common)} 3\n"))
+        #expect(
+            text.contains(#"g{v="-0.0"} -0.0"#) && text.contains("} 1e-09\n") && text.contains("} 1e+300\n") && text.contains("} +Inf\n"))
+    }
+
+    @Test func exemplarsStandOnTheirBucketsInOpenMetricsOnly() throws {
+        let context = try #require(SpanContext(traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"))
+        let point = MetricFamily.Point(
+            value: .histogram(bounds: [1, 2], counts: [0, 1, 0], sum: 1.5),
+            exemplars: [.init(value: 1.5, milliseconds: 1_700_000_000_123, context: context)])
+        var scrape = MetricScrape()
+        scrape.add([MetricFamily(name: "h", kind: .histogram, points: [point])], from: .engine)
+        let exemplar = #" # {trace_id="4bf92f3577b34da6a3ce929d0e0e4736",span_id="00f067aa0ba902b7"} 1.5 1700000000.123"#
+        let text = scrape.pieces(.openMetrics).joined()
+        #expect(text.contains("h_bucket{le=\"2\"} 1\(exemplar)\n"))
+        #expect(text.split(separator: " # ").count == 2)
+        #expect(!scrape.pieces(.prometheus).joined().contains("trace_id"))
     }
 
     @Test func jsonIsOneDocumentInPieces() throws {

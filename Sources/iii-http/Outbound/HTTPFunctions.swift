@@ -1,4 +1,5 @@
 import Glibc
+import IIIHTTPClient
 import IIIProtocol
 import IIISettings
 import IIITelemetry

@@ -19,10 +19,19 @@ package enum ObservabilitySettings {
         serviceName
         serviceVersion
         serviceNamespace
+        prometheus
+        otlpReceiver
+        exporter
+        export
+        metricsExporter
+        logsExporter
+        logsBatchSize
+        logsFlushInterval
+        alerts
+        allowsPrivateWebhooks
         traces
         metrics
         logs
-        Setting<[SettingValues]>("alerts", .list(.object(alert)), default: [], inert: later, "Rules over metrics.")
         liveSpans
         Setting("span_collapse", .anything, absent: "off", example: [:], inert: later, "Of newer releases.")
     }
@@ -62,10 +71,6 @@ package enum ObservabilitySettings {
         "live_spans", .boolean, default: true, environment: "OTEL_LIVE_SPANS", "Spans under way are shown, as `pending`.")
 
     private static let traces = SettingGroup {
-        exporter
-        Setting(
-            "endpoint", .text(.url("http", "https")), default: "http://localhost:4317", environment: "OTEL_EXPORTER_OTLP_ENDPOINT",
-            inert: later, "OTLP endpoint.")
         samplingRatio
         sampling
         maximumSpans
@@ -87,9 +92,6 @@ package enum ObservabilitySettings {
 
     private static let metrics = SettingGroup {
         metricsEnabled
-        Setting(
-            "metrics_exporter", .choice("memory", "otlp"), default: "memory", environment: "OTEL_METRICS_EXPORTER", inert: later,
-            "Where metrics go.")
         metricsRetention
         maximumMetrics
         maximumMetricBytes
@@ -110,16 +112,9 @@ package enum ObservabilitySettings {
 
     private static let logs = SettingGroup {
         logsEnabled
-        Setting(
-            "logs_exporter", .choice("memory", "otlp", "both"), default: "memory", environment: "OTEL_LOGS_EXPORTER", inert: later,
-            "Where logs go.")
         maximumLogs
         maximumLogBytes
         logsRetention
-        Setting("logs_batch_size", .count, default: 100, environment: "OTEL_LOGS_BATCH_SIZE", inert: later, "Records per export.")
-        Setting(
-            "logs_flush_interval_ms", .milliseconds, default: 5000, environment: "OTEL_LOGS_FLUSH_INTERVAL_MS",
-            inert: later, "Longest wait for an export.")
         logsSamplingRatio
         logsConsoleOutput
     }
@@ -159,27 +154,28 @@ package enum ObservabilitySettings {
 
     // MARK: Alerts
 
+    package static let alerts = Setting<[SettingValues]>("alerts", .list(.object(alert)), default: [], "Rules over metrics.")
+    package static let alertAction = Setting<SettingValues>(
+        "action", .object(alertActionGroup), default: ["type": "log"], "What an alert does.")
+
     private static let alert = SettingGroup {
-        Setting(required: "name", .text, example: "errors", "Name of the alert.")
-        Setting(required: "metric", .text, example: "iii.invocations.error", "Metric that is watched.")
-        Setting(required: "threshold", .number(-Double.infinity...Double.infinity), example: 10, "Value it is compared with.")
-        Setting(
-            "operator",
-            .choice(
-                ">", ">=", "<", "<=", "==", "!=", "greaterthan", "greaterthanorequal", "lessthan", "lessthanorequal", "equal", "notequal"),
-            default: ">", "Comparison that raises the alert.")
-        Setting("window_seconds", .seconds, default: 60, "Time that is looked at.")
-        Setting("cooldown_seconds", .seconds, default: 60, "Shortest time between two alerts.")
-        Setting("enabled", .boolean, default: true, "Whether it is watched.")
-        Setting("action", .object(alertAction), default: ["type": "log"], "What an alert does.")
+        Alert.name
+        Alert.metric
+        Alert.threshold
+        Alert.comparison
+        Alert.window
+        Alert.holdsFor
+        Alert.cooldown
+        Alert.enabled
+        alertAction
     }
 
-    private static let actionType = Setting("type", .choice("log", "webhook", "function"), default: "log", "Kind of action.")
-    private static let actionURL = Setting(
+    package static let actionType = Setting("type", .choice("log", "webhook", "function"), default: "log", "Kind of action.")
+    package static let actionURL = Setting<String?>(
         "url", .text(.url("http", "https")), example: "https://example.com/alert", "Target of a webhook.")
-    private static let actionPath = Setting("path", .text, example: "alerts::raise", "Function to call.")
+    package static let actionPath = Setting<String?>("path", .text, example: "alerts::raise", "Function to call.")
 
-    private static let alertAction = SettingGroup {
+    private static let alertActionGroup = SettingGroup {
         actionType
         actionURL
         actionPath

@@ -46,8 +46,9 @@ extension MetricFamily.Point {
             guard let key = attribute["key"]?.string, let value = attribute["value"] else { continue }
             // `worker.id` and `worker_id` are one label to Prometheus.
             let identifier = PrometheusText.identifier(key, allowsColon: false)
-            if extra.contains(where: { $0.name == identifier }) {
-                if filling { labels[identifier] = Self.text(value) }
+            if let known = extra.first(where: { $0.name == identifier }) {
+                let text = Self.text(value)
+                if filling { labels[identifier] = text } else if text != known.value { labels["exported_\(identifier)"] = text }
             } else {
                 labels[key] = Self.text(value)
             }
@@ -56,8 +57,14 @@ extension MetricFamily.Point {
         if kind == .histogram {
             let bounds = (point["explicitBounds"]?.array ?? []).compactMap(Self.double)
             let counts = (point["bucketCounts"]?.array ?? []).compactMap(Self.integer).map { UInt64(max(0, $0)) }
-            guard counts.count == bounds.count + 1 else { return nil }
-            value = .histogram(bounds: bounds, counts: counts, sum: point["sum"].flatMap(Self.double) ?? 0)
+            let sum = point["sum"].flatMap(Self.double) ?? 0
+            if counts.isEmpty, let count = point["count"].flatMap(Self.integer) {
+                // No distribution was sent, and none is made up.
+                value = .histogram(bounds: [], counts: [UInt64(max(0, count))], sum: sum)
+            } else {
+                guard counts.count == bounds.count + 1 else { return nil }
+                value = .histogram(bounds: bounds, counts: counts, sum: sum)
+            }
         } else if let integer = point["asInt"].flatMap(Self.integer) {
             value = .integer(integer)
         } else if let double = point["asDouble"].flatMap(Self.double), !double.isNaN {

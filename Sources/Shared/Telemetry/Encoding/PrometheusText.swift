@@ -74,32 +74,62 @@ package struct PrometheusText {
         let header = format == .openMetrics ? name : counterName
         if !family.description.isEmpty { output += "# HELP \(header) \(escaped(family.description, quotes: format == .openMetrics))\n" }
         output += "# TYPE \(header) \(kind)\n"
-        var seen: Set<[MetricFamily.Label]> = []
-        for point in family.points where seen.insert(point.labels).inserted {
+        var seen: Set<String> = []
+        for point in family.points {
+            let labels = Labels(point.labels, isHistogram: family.kind == .histogram)
+            guard seen.insert(labels.text()).inserted else { continue }
             switch point.value {
-            case .integer(let value): output += "\(counterName)\(labels(point.labels)) \(value)\n"
-            case .double(let value): output += "\(counterName)\(labels(point.labels)) \(number(value))\n"
+            case .integer(let value): output += "\(counterName)\(labels.text()) \(value)\n"
+            case .double(let value): output += "\(counterName)\(labels.text()) \(number(value))\n"
             case .histogram(let bounds, let counts, let sum):
                 var total: UInt64 = 0
                 for (index, count) in counts.enumerated() {
-                    total += count
-                    let bound = index < bounds.count ? number(bounds[index]) : "+Inf"
-                    output += "\(name)_bucket\(labels(point.labels, adding: ("le", bound))) \(total)\n"
+                    total &+= count
+                    let bound = index < bounds.count ? bounds[index] : .infinity
+                    output += "\(name)_bucket\(labels.text(adding: ("le", number(bound)))) \(total)"
+                    if format == .openMetrics {
+                        let floor = index == 0 ? -Double.infinity : bounds[index - 1]
+                        if let exemplar = point.exemplars.first(where: { $0.value > floor && $0.value <= bound }) {
+                            output += text(of: exemplar)
+                        }
+                    }
+                    output += "\n"
                 }
-                output += "\(name)_sum\(labels(point.labels)) \(number(sum))\n\(name)_count\(labels(point.labels)) \(total)\n"
+                output += "\(name)_sum\(labels.text()) \(number(sum))\n\(name)_count\(labels.text()) \(total)\n"
             }
         }
     }
 
-    private static func labels(_ labels: [MetricFamily.Label], adding extra: (String, String)? = nil) -> String {
-        var names: Set<String> = []
-        var parts: [String] = []
-        for label in labels {
-            let name = identifier(label.name, allowsColon: false)
-            if name != extra?.0, names.insert(name).inserted { parts.append("\(name)=\"\(escaped(label.value, quotes: true))\"") }
+    private static func text(of exemplar: MetricFamily.Exemplar) -> String {
+        let ids = "{trace_id=\"\(exemplar.context.traceID)\",span_id=\"\(exemplar.context.spanIDText)\"}"
+        return " # \(ids) \(number(exemplar.value)) \(number(Double(exemplar.milliseconds) / 1000))"
+    }
+
+    /// The labels of one series as Prometheus has them. Keys that become one name share it, their values joined in the order of the keys; what
+    /// is not a sender's to set gets `exported_` before its name.
+    private struct Labels {
+        private let parts: [String]
+
+        init(_ labels: [MetricFamily.Label], isHistogram: Bool) {
+            var values: [String: String] = [:]
+            var order: [String] = []
+            for label in labels.sorted(by: { $0.name < $1.name }) {
+                var name = identifier(label.name, allowsColon: false)
+                if name == "__name__" || (isHistogram && name == "le") { name = "exported_\(name)" }
+                if let known = values[name] {
+                    values[name] = known + ";" + label.value
+                } else {
+                    values[name] = label.value
+                    order.append(name)
+                }
+            }
+            parts = order.map { "\($0)=\"\(escaped(values[$0] ?? "", quotes: true))\"" }
         }
-        if let extra { parts.append("\(extra.0)=\"\(extra.1)\"") }
-        return parts.isEmpty ? "" : "{\(parts.joined(separator: ","))}"
+
+        func text(adding extra: (String, String)? = nil) -> String {
+            guard let extra else { return parts.isEmpty ? "" : "{\(parts.joined(separator: ","))}" }
+            return "{\((parts + ["\(extra.0)=\"\(extra.1)\""]).joined(separator: ","))}"
+        }
     }
 
     private static func escaped(_ text: String, quotes: Bool) -> String {
@@ -118,6 +148,7 @@ package struct PrometheusText {
     private static func number(_ value: Double) -> String {
         if value.isNaN { return "NaN" }
         if value.isInfinite { return value < 0 ? "-Inf" : "+Inf" }
-        return value == value.rounded() && abs(value) < 1e15 ? "\(Int64(value))" : "\(value)"
+        let isInteger = value == value.rounded() && abs(value) < 1e15 && !(value == 0 && value.sign == .minus)
+        return isInteger ? "\(Int64(value))" : "\(value)"
     }
 }

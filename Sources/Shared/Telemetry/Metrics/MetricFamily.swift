@@ -16,11 +16,31 @@ public struct MetricFamily: Sendable, Equatable {
         public var labels: [Label]
         /// Of the kind that `kind` says.
         public var value: Value
+        /// Calls that were counted, at most one a range; only traces that are recorded.
+        public var exemplars: [Exemplar] = []
 
         /// `labels` sorted by name.
-        public init(labels: [Label] = [], value: Value) {
+        public init(labels: [Label] = [], value: Value, exemplars: [Exemplar] = []) {
             self.labels = labels
             self.value = value
+            self.exemplars = exemplars
+        }
+    }
+
+    /// One of the events that a series has counted.
+    public struct Exemplar: Sendable, Equatable {
+        /// What was counted, in the metric's unit.
+        public var value: Double
+        /// Since the epoch.
+        public var milliseconds: Int64
+        /// The trace it belongs to.
+        public var context: SpanContext
+
+        /// `milliseconds` since the epoch.
+        public init(value: Double, milliseconds: Int64, context: SpanContext) {
+            self.value = value
+            self.milliseconds = milliseconds
+            self.context = context
         }
     }
 

@@ -97,7 +97,7 @@ extension Engine {
         add("core::metrics::snapshot", "The engine's counters and table sizes") { [self] call, _ in call.succeed(metricsSnapshot()) }
         add("core::metrics::calls", "The engine's counts of calls and workers, by function") { [self] call, _ in call.succeed(callCounts())
         }
-        for command in ["list", "restart", "stop", "start", "logs"] {
+        for command in ["list", "restart", "stop", "start", "logs", "metrics"] {
             add("core::fleet::\(command)", "As `iii-core \(command)`") { [self] call, _ in
                 let loop = eventLoop
                 let pending = LoopBoxed(call)

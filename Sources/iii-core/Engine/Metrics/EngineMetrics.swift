@@ -160,15 +160,15 @@ extension Engine {
 
     /// A call of `record` was answered.
     @inline(__always)
-    func succeeded(_ record: FunctionRecord, since start: NIODeadline, now: NIODeadline) {
+    func succeeded(_ record: FunctionRecord, since start: NIODeadline, now: NIODeadline, trace: [UInt8]) {
         guard isCountingFunctions else { return }
-        statistics(of: record).succeeded(after: (now - start).nanoseconds)
+        statistics(of: record).succeeded(after: (now - start).nanoseconds, trace: trace, now: now.uptimeNanoseconds)
     }
 
     /// A call of `record` ended in an error.
-    func failed(_ record: FunctionRecord, _ code: String, since start: NIODeadline, now: NIODeadline) {
+    func failed(_ record: FunctionRecord, _ code: String, since start: NIODeadline, now: NIODeadline, trace: [UInt8]) {
         guard isCountingFunctions else { return }
-        statistics(of: record).failed(code, after: (now - start).nanoseconds)
+        statistics(of: record).failed(code, after: (now - start).nanoseconds, trace: trace, now: now.uptimeNanoseconds)
     }
 
     @inline(__always)

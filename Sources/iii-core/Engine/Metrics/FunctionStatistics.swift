@@ -9,13 +9,24 @@ package final class FunctionStatistics {
         fileprivate(set) var nanoseconds: Int64 = 0
         /// How many took how long, one more than `bounds`.
         package fileprivate(set) var buckets = [UInt64](repeating: 0, count: FunctionStatistics.bounds.count + 1)
+        /// A recent call of a recorded trace, by bucket, and since when it stands there (monotonic, in nanoseconds).
+        private var exemplars: [Int: (exemplar: MetricFamily.Exemplar, since: UInt64)] = [:]
 
-        fileprivate mutating func add(_ duration: Int64) {
+        fileprivate mutating func add(_ duration: Int64, _ trace: [UInt8], _ now: UInt64) {
             count &+= 1
             nanoseconds &+= duration
             var index = 0
             while index < FunctionStatistics.bounds.count, duration > FunctionStatistics.bounds[index] { index &+= 1 }
             buckets[index] &+= 1
+            if !trace.isEmpty { remember(trace, duration, index, now) }
+        }
+
+        /// A new one a second at most: it costs more than the counting.
+        @inline(never)
+        private mutating func remember(_ trace: [UInt8], _ duration: Int64, _ index: Int, _ now: UInt64) {
+            if let known = exemplars[index], now < known.since + 1_000_000_000 { return }
+            guard let context = FunctionStatistics.sampledContext(trace) else { return }
+            exemplars[index] = (.init(value: Double(duration) / 1e9, milliseconds: Int64(WallClock.milliseconds()), context: context), now)
         }
 
         fileprivate mutating func add(_ other: Outcome) {
@@ -23,6 +34,8 @@ package final class FunctionStatistics {
             nanoseconds &+= other.nanoseconds
             for index in buckets.indices { buckets[index] &+= other.buckets[index] }
         }
+
+        var points: [MetricFamily.Exemplar] { exemplars.values.map(\.exemplar) }
 
         var histogram: MetricFamily.Value {
             .histogram(
@@ -48,11 +61,14 @@ package final class FunctionStatistics {
 
     init(key: FunctionKey?) { self.key = key }
 
-    func succeeded(after nanoseconds: Int64) { (successor ?? self).succeeded.add(nanoseconds) }
+    /// `trace`: what the reply says of it, `,"traceparent":"…"` …; empty for none. `now` is monotonic, in nanoseconds.
+    func succeeded(after nanoseconds: Int64, trace: [UInt8] = [], now: UInt64 = 0) {
+        (successor ?? self).succeeded.add(nanoseconds, trace, now)
+    }
 
-    func failed(_ code: String, after nanoseconds: Int64) {
+    func failed(_ code: String, after nanoseconds: Int64, trace: [UInt8] = [], now: UInt64 = 0) {
         let target = successor ?? self
-        target.failed.add(nanoseconds)
+        target.failed.add(nanoseconds, trace, now)
         target.count(code, 1)
     }
 
@@ -62,6 +78,16 @@ package final class FunctionStatistics {
         failed.add(other.failed)
         for (code, number) in other.errors { count(code, number) }
         other.successor = self
+    }
+
+    private static let traceMember = Array(#","traceparent":""#.utf8)
+
+    /// Of a call whose trace is recorded: a link to one that is not would lead nowhere.
+    private static func sampledContext(_ trace: [UInt8]) -> SpanContext? {
+        guard trace.starts(with: traceMember) else { return nil }
+        let text = String(decoding: trace[traceMember.count...].prefix(55), as: UTF8.self)
+        guard let context = SpanContext(traceparent: text), context.isSampled else { return nil }
+        return context
     }
 
     private func count(_ code: String, _ number: UInt64) {
@@ -119,7 +145,7 @@ extension FunctionStatisticsTable {
             for (status, outcome) in [("ok", statistics.succeeded), ("error", statistics.failed)] where outcome.count > 0 {
                 let labels = labels + [.init("status", status)]
                 total.points.append(.init(labels: labels, value: .integer(Int64(clamping: outcome.count))))
-                duration.points.append(.init(labels: labels, value: outcome.histogram))
+                duration.points.append(.init(labels: labels, value: outcome.histogram, exemplars: outcome.points))
             }
             for (code, count) in statistics.errors {
                 errors.points.append(.init(labels: [.init("error_code", code)] + labels, value: .integer(Int64(clamping: count))))

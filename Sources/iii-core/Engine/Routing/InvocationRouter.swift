@@ -189,9 +189,9 @@ extension Engine {
                 return fail(pending, InvocationError(.invalidMessage, text))
             }
             counters.invocationsFailed &+= 1
-            failed(pending.function, error.code, since: pending.startedAt, now: connection.lastInbound)
+            failed(pending.function, error.code, since: pending.startedAt, now: connection.lastInbound, trace: pending.traceContext)
         } else {
-            succeeded(pending.function, since: pending.startedAt, now: connection.lastInbound)
+            succeeded(pending.function, since: pending.startedAt, now: connection.lastInbound, trace: pending.traceContext)
         }
         traceContextBytes &-= pending.traceContext.count
         switch pending.destination {
@@ -274,7 +274,7 @@ extension Engine {
     /// Ends a call, taken out of its callee's table, with an error of the core's own.
     func fail(_ pending: PendingInvocation, _ error: InvocationError) {
         counters.invocationsFailed &+= 1
-        failed(pending.function, error.code, since: pending.startedAt, now: .now())
+        failed(pending.function, error.code, since: pending.startedAt, now: .now(), trace: pending.traceContext)
         traceContextBytes &-= pending.traceContext.count
         switch pending.destination {
         case .caller(let caller, let id):
@@ -391,8 +391,8 @@ extension Engine {
             BuiltinCall(caller: caller, input: input.isNull ? [:] : input, text: text) { [self] outcome in
                 caller.engineCalls -= 1
                 switch outcome {
-                case .success: succeeded(record, since: start, now: .now())
-                case .failure(let error): failed(record, error.code, since: start, now: .now())
+                case .success: succeeded(record, since: start, now: .now(), trace: context)
+                case .failure(let error): failed(record, error.code, since: start, now: .now(), trace: context)
                 }
                 guard let callerID else { return }
                 switch outcome {

@@ -13,7 +13,6 @@ package enum FleetRequest: Sendable, Equatable {
     case logs(names: [String], count: Int, since: Int64?, follow: Bool)
     case reload
     case shutdown
-    /// Over the control socket only.
     case metrics(MetricsFormat)
 
     /// From `{"command": "restart", "name": "iii-http"}` and the like. The error says what is missing.

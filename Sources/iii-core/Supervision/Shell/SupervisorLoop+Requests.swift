@@ -23,7 +23,7 @@ extension SupervisorLoop {
         if case .logs(let names, let count, let since, let follow) = request {
             return serveLogs(names.map(EngineConfiguration.canonical), count, since, follow, connection)
         }
-        if case .metrics(let format) = request { return serveMetrics(format, connection) }
+        if case .metrics(let format) = request { return serveMetrics(format) { connection.stream($0) } }
         perform(request) { connection.finish($0) }
     }
 
@@ -60,7 +60,10 @@ extension SupervisorLoop {
         case .shutdown:
             reply(.success(["draining": true]))
             shutDown(reason: "shutdown was requested")
-        case .metrics: reply(.failure(.invalid("`metrics` is for the control socket")))
+        case .metrics(let format):
+            serveMetrics(format) { lines in
+                reply(.success(["text": .string(lines.map { $0["text"]?.string ?? "" }.joined())]))
+            }
         }
     }
 
@@ -179,7 +182,7 @@ extension SupervisorLoop {
     }
 
     /// The document is made elsewhere and comes back through the mailbox.
-    private func serveMetrics(_ format: MetricsFormat, _ connection: ControlConnection) {
+    private func serveMetrics(_ format: MetricsFormat, _ reply: @escaping ([JSONValue]) -> Void) {
         let now = MonotonicClock.now
         let core = FleetMetrics.Process(
             entry: "iii-core", isReady: fleet.phase == .running && fleet.isEverythingAsWanted, restarts: 0, uptime: now - options.startedAt,
@@ -191,7 +194,7 @@ extension SupervisorLoop {
         }
         metricsRequestCount += 1
         let (request, mailbox) = (metricsRequestCount, mailbox)
-        metricsRequests[request] = connection
+        metricsRequests[request] = reply
         hooks.metrics(FleetMetrics.families([core] + children, droppedLogLines: console?.dropped ?? 0)) { scrape in
             mailbox.post(.metrics(request: request, lines: format.lines(scrape)))
         }

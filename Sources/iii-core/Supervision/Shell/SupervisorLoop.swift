@@ -28,7 +28,7 @@ final class SupervisorLoop: @unchecked Sendable {
     var descriptions: [Int: (JSONValue?) -> Void] = [:]
     var nextDescription = 0
     /// Who waits for metrics that are being put together, by number.
-    var metricsRequests: [Int: ControlConnection] = [:]
+    var metricsRequests: [Int: ([JSONValue]) -> Void] = [:]
     var metricsRequestCount = 0
     var configWatch: ConfigWatch?
     var lastReload: (at: String, error: String?)?
@@ -221,7 +221,7 @@ final class SupervisorLoop: @unchecked Sendable {
             case .log(let priority, let text): logs.log(priority: priority, text)
             case .list(let completion): completion(statuses())
             case .perform(let request, let completion): perform(request, completion)
-            case .metrics(let request, let lines): metricsRequests.removeValue(forKey: request)?.stream(lines)
+            case .metrics(let request, let lines): metricsRequests.removeValue(forKey: request)?(lines)
             }
         }
     }

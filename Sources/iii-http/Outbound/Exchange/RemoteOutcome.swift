@@ -1,31 +1,5 @@
+import IIIHTTPClient
 import IIIProtocol
-
-/// How one HTTP exchange ended, as the transport saw it.
-package enum TransferOutcome: Sendable, Equatable {
-    /// A whole response. `reason` is the server's phrase, perhaps empty.
-    case response(status: Int, reason: String, body: [UInt8])
-    case failed(TransferFailure)
-}
-
-/// Why there is no whole response.
-package struct TransferFailure: Sendable, Equatable {
-    package enum Stage: Sendable, Equatable {
-        /// Before the response's head was complete.
-        case request
-        /// While its body was read.
-        case response
-        /// The address about to be connected to is a blocked one.
-        case address
-    }
-
-    package var stage: Stage
-    package var message: String
-
-    package init(_ stage: Stage, _ message: String) {
-        self.stage = stage
-        self.message = message
-    }
-}
 
 /// What a call's caller gets: JSON text, nothing, or an error (docs/reference/worker-protocol.md#http-functions).
 package enum RemoteResult: Sendable, Equatable {
@@ -38,7 +12,7 @@ package enum RemoteResult: Sendable, Equatable {
     package init(_ outcome: TransferOutcome) {
         switch outcome {
         case .failed(let failure): self = .failure(Self.error(failure))
-        case .response(let status, let reason, let body):
+        case .response(let status, let reason, let body, _):
             switch status {
             case 200..<300: self = Self.success(body)
             default: self = Self.nonSuccess(status, reason, body)

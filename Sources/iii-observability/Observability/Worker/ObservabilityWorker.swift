@@ -29,6 +29,7 @@ public final class ObservabilityWorker: CoreWorker {
     private let questions = DispatchQueue(label: "iii.observability.questions", qos: .userInitiated)
     private var sweep: CoreWorkerTimer?
     private let console: LogConsole
+    let doors: ObservabilityDoors
 
     public static var settings: SettingGroup { ObservabilitySettings.group }
 
@@ -44,6 +45,7 @@ public final class ObservabilityWorker: CoreWorker {
         logTriggers = LogTriggers(calls: context.calls, telemetry: context.telemetry)
         traceTriggers = TraceTriggers(calls: context.calls, telemetry: context.telemetry, eventLoop: context.eventLoop)
         console = LogConsole(logger: context.logger)
+        doors = try ObservabilityDoors(configuration.values, context: context)
         for warning in configuration.values.values.warnings {
             context.logger.warning(.configurationSuspicious, "configuration: \(warning)")
         }
@@ -60,6 +62,14 @@ public final class ObservabilityWorker: CoreWorker {
         }
         let gauges = StoreGauges(context.metrics)
         context.whenCollecting { [stores] in gauges.set(stores) }
+        doors.receive { [intake] in intake.receive($0) }
+        try await doors.open(on: loop)
+    }
+
+    public func drain(deadline: NIODeadline, on loop: isolated WorkerLoop) async {
+        // What has come before the end is part of it.
+        await withCheckedContinuation { (done: CheckedContinuation<Void, Never>) in intake.whenDone { done.resume() } }
+        await doors.drain(deadline: deadline, on: loop)
     }
 
     public func registerTriggerTypes(on link: WorkerLink) {
@@ -74,6 +84,7 @@ public final class ObservabilityWorker: CoreWorker {
         TraceFunctions(worker: self).register(on: link)
         MetricFunctions(worker: self).register(on: link)
         HealthFunctions(worker: self).register(on: link)
+        AlertFunctions(alerts: doors.alerts).register(on: link)
     }
 
     public func sessionEstablished(_ session: CoreWorkerSession, on loop: isolated WorkerLoop) async throws {
@@ -96,16 +107,20 @@ public final class ObservabilityWorker: CoreWorker {
         let loop = context.eventLoop
         let console = configuration.values[ObservabilitySettings.logsConsoleOutput] ? console : nil
         let (wantsLogs, wantsSpans) = (!logTriggers.isEmpty, !traceTriggers.isEmpty)
+        let outlets = doors.outlets
         let logs: @Sendable ([LogRecord]) -> Void = { records in
             console?.show(records)
+            outlets.logs(records)
             if wantsLogs { loop.execute { bound.value.logTriggers.deliver(records) } }
         }
         let spans: @Sendable ([Span]) -> Void = { spans in
-            loop.execute { bound.value.traceTriggers.deliver(spans) }
+            outlets.spans(spans)
+            if wantsSpans { loop.execute { bound.value.traceTriggers.deliver(spans) } }
         }
         intake.observe { observers in
             observers.logs = logs
-            observers.spans = wantsSpans ? spans : nil
+            observers.spans = wantsSpans || outlets.wantsSpans ? spans : nil
+            observers.metrics = { outlets.metrics($0) }
         }
     }
 

@@ -5,19 +5,19 @@ import NIOPosix
 /// Looks host names up on threads of their own, because `getaddrinfo` blocks. Confined to one event loop.
 ///
 /// At most `threadCount` look-ups run at once, others wait their turn; a caller that has a deadline keeps it itself.
-final class NameResolver {
+package final class NameResolver {
     private static let threadCount = 8
 
     private let threads = NIOThreadPool(numberOfThreads: threadCount)
     private let eventLoop: any EventLoop
 
-    init(eventLoop: any EventLoop) {
+    package init(eventLoop: any EventLoop) {
         self.eventLoop = eventLoop
         threads.start()
     }
 
     /// Every address of `host`, in the system's order of preference; none when there is no such name or the look-up failed.
-    func addresses(of host: String, completion: @escaping ([IPAddress]) -> Void) {
+    package func addresses(of host: String, completion: @escaping ([IPAddress]) -> Void) {
         let waiting = NIOLoopBound(completion, eventLoop: eventLoop)
         threads.runIfActive(eventLoop: eventLoop) { Self.lookUp(host) }.whenComplete { result in
             waiting.value((try? result.get()) ?? [])

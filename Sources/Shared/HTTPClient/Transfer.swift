@@ -42,6 +42,7 @@ final class Transfer {
 
     private var received: [UInt8] = []
     private var reason = ""
+    private var retryAfter: String?
     private var headBytes = 0
     private var isHeadComplete = false
     /// Why we ended the exchange ourselves.
@@ -146,12 +147,20 @@ final class Transfer {
         if line.starts(with: "HTTP/".utf8) {
             // Of several heads (100, 103, then the answer) the last one counts.
             isHeadComplete = false
+            retryAfter = nil
             let text = String(decoding: line, as: UTF8.self).split(separator: " ", maxSplits: 2)
             reason = text.count > 2 ? String(text[2].filter { !$0.isNewline }.prefix(256)) : ""
+        } else if line.count < 256, line.count > 12, line[11] == UInt8(ascii: ":"), Self.isRetryAfter(line) {
+            let value = String(decoding: line[12...], as: UTF8.self)
+            retryAfter = String(value.drop { $0 == " " || $0 == "\t" }.filter { !$0.isNewline })
         } else if line.count <= 2 {
             isHeadComplete = iii_curl_response_code(handle) >= 200
         }
         return line.count
+    }
+
+    private static func isRetryAfter(_ line: UnsafeRawBufferPointer) -> Bool {
+        zip(line, "retry-after".utf8).allSatisfy { $0 | 0x20 == $1 || $0 == $1 }
     }
 
     private func receivedBody(_ bytes: UnsafeRawBufferPointer) -> Int {
@@ -171,7 +180,7 @@ final class Transfer {
         if code == CURLE_OK {
             // libcurl is content with a connection that ends within the head.
             guard isHeadComplete else { return .failed(TransferFailure(.request, "the connection ended within the response's head")) }
-            return .response(status: iii_curl_response_code(handle), reason: reason, body: received)
+            return .response(status: iii_curl_response_code(handle), reason: reason, body: received, retryAfter: retryAfter)
         }
         let detail = errorText.pointee == 0 ? String(cString: curl_easy_strerror(code)) : String(cString: errorText)
         let stage: TransferFailure.Stage = isHeadComplete ? .response : .request
