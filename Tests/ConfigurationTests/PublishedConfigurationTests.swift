@@ -12,12 +12,11 @@ import Testing
         "018-new.yaml": [streamAdapter],
         "054-new.yaml": [external], "060-new.yaml": [external], "072-new.yaml": [external], "104-new.yaml": [external],
         "108-new.yaml": [external],
-        "066-new.yaml": [queueStore, "the engine port is `config.port` of the `iii-worker-manager` entry"],
+        "066-new.yaml": ["the engine port is `config.port` of the `iii-worker-manager` entry"],
         // Opening fewer ports than the file asks for, or without their rules, would be worse.
         "126-new.yaml": ["one `iii-worker-manager` entry for each listener"],
     ]
     private static let streamAdapter = "iii-stream.config.adapter.name: invalid value: string"
-    private static let queueStore = "`builtin`"
     private static let external = "name its program with `exec:`"
 
     private static func files(_ suffix: String) -> [String] {
