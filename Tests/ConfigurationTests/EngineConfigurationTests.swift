@@ -90,7 +90,7 @@ func load(_ text: String, _ environment: [String: String] = [:]) throws(Configur
     @Test func aFirstPauseAboveTheLongestOneIsWarnedAbout() throws {
         let cut = try load("workers:\n  - name: mine\n    exec: ./mine\n    restart: {delay_ms: 60000}\n")
         #expect(
-            cut.warnings.map(\.message) == ["mine.restart.delay_ms: the first pause is cut to max_delay_ms (30000); raise that as well"])
+            cut.warnings.map(\.message) == ["mine.restart.delay_ms: the first pause is cut to max_delay_ms (30000); raise that too"])
         let sound = try load("workers:\n  - name: mine\n    exec: ./mine\n    restart: {delay_ms: 60000, max_delay_ms: 60000}\n")
         #expect(sound.warnings.isEmpty)
     }

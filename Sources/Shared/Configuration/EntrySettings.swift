@@ -99,7 +99,7 @@ package enum EntrySettings {
                     : [
                         .warning(
                             "delay_ms",
-                            message: "the first pause is cut to max_delay_ms (\(values[maximumDelay].wholeMilliseconds)); raise that as well")
+                            message: "the first pause is cut to max_delay_ms (\(values[maximumDelay].wholeMilliseconds)); raise that too")
                     ]
             }
         }
