@@ -21,7 +21,7 @@ import Testing
         FireClaims.registry,
         configs: [
             "kv": { [:] },
-            "redis": { ["redis_url": .string(try server().url), "lease_ms": 1_000] },
+            "redis": { ["redis_url": .string(try server().url), "lease_ms": 3_000] },
         ])
 
     /// One server for all clauses; each has jobs of its own.

@@ -25,7 +25,7 @@ struct RandomDocuments {
     }
 
     mutating func double() -> Double {
-        let values = [0, -0.0, 1.5, -1e300, 5e-324, 1e16, .infinity, -.infinity, 0.1, Double(bits() >> 12)]
+        let values = [0, -0.0, 1.5, -1e300, .leastNonzeroMagnitude, 1e16, .infinity, -.infinity, 0.1, Double(bits() >> 12)]
         return values[number(0..<values.count)]
     }
 

@@ -37,10 +37,11 @@ final class TestFleet: Sendable {
         try Self.write(text, to: path)
         var environment = ["PATH": "/usr/bin:/bin", "HOME": directory]
         environment.merge(setup.environment) { $1 }
-        let lookup = ExecutableLookup.system(environment: environment)
+        var lookup = ExecutableLookup.system(environment: environment)
+        // Built-ins of this build that run in every fleet are none of these fleets.
+        lookup.directory = directory
         let loaded = try EngineConfiguration.load(text: text, path: path, environment: environment, engineVersion: "1")
-        // It would run in every fleet where it has been built.
-        let plan = try FleetPlan.make(configuration: loaded, lookup: lookup, except: ["iii-observability"])
+        let plan = try FleetPlan.make(configuration: loaded, lookup: lookup)
         var options = SupervisorOptions(
             engine: EngineAddress(url: "ws://127.0.0.1:1", port: 1), version: "1.2.3", environment: environment, lookup: lookup,
             activation: SocketActivation(environment: [:], pid: 0))

@@ -8,6 +8,8 @@ package struct AMQPDelivery: Sendable, Equatable {
     package let tag: UInt64
     package let isRedelivered: Bool
     package let message: AMQPMessage
+    /// Messages that were ready behind it when it was asked for; 0 for what a consumer is given.
+    package var behind = 0
 }
 
 /// What came without having been asked for.
@@ -313,7 +315,9 @@ package final class AMQPConnection {
         guard reply.reply.id != iii_amqp_basic_get_empty, let decoded = reply.reply.decoded else { return nil }
         let found = decoded.assumingMemoryBound(to: amqp_basic_get_ok_t.self).pointee
         let message = try readMessage(channel)
-        return AMQPDelivery(channel: channel, tag: found.delivery_tag, isRedelivered: found.redelivered != 0, message: message)
+        return AMQPDelivery(
+            channel: channel, tag: found.delivery_tag, isRedelivered: found.redelivered != 0, message: message,
+            behind: Int(found.message_count))
     }
 
     private func readMessage(_ channel: Int) throws(AMQPError) -> AMQPMessage {

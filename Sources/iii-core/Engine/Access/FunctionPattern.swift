@@ -6,7 +6,7 @@ package struct FunctionPattern: Sendable, Hashable {
     private let pieces: [[UInt8]]
 
     package init(_ text: some StringProtocol) {
-        pieces = text.utf8.split(separator: UInt8(ascii: "*"), omittingEmptySubsequences: false).map(Array.init)
+        pieces = Array(text.utf8).split(separator: UInt8(ascii: "*"), omittingEmptySubsequences: false).map { Array($0) }
     }
 
     /// From `match("pattern")` or `match('pattern')`; nil for any other text.

@@ -1,3 +1,4 @@
+import Glibc
 import IIIAMQP
 import IIIWorker
 
@@ -66,22 +67,45 @@ extension RabbitMQQueueStore {
     }
 
     /// Takes dead messages out one after the other, as they lie, and has `choose` say of each whether it is kept; what is not settled goes
-    /// back into its place.
-    private static func each(
+    /// back into its place. Those that come meanwhile are not for this time. Answers how many there were.
+    ///
+    /// How many there are the first one says: asked by itself, the broker may answer before it has put back what was given back.
+    @discardableResult private static func each(
         _ names: RabbitMQTopology.Names, _ key: QueueKey, _ options: QueueOptions, limit: Int, _ session: AMQPJobs.Session,
         atEnd: () throws(AMQPError) -> Void = {}, _ visit: (Letter) throws(AMQPError) -> Bool
-    ) throws(AMQPError) {
+    ) throws(AMQPError) -> Int {
         let (broker, channel) = (session.broker, AMQPJobs.Session.channel)
-        var left = min(limit, try length(names.dead, session))
-        while left > 0, let delivery = try broker.get(names.dead, on: channel) {
-            left -= 1
+        var (left, count) = (limit, 0)
+        while left > 0, let delivery = try next(names.dead, session) {
+            left = min(left - 1, delivery.behind)
+            count += 1
             let (stored, failedAt) = RabbitMQCodec.decodeDead(delivery.message, of: key, options)
             let letter = Letter(
                 tag: delivery.tag, copy: delivery.message.headers[RabbitMQCodec.Header.copy]?.text, stored: stored, failedAt: failedAt)
             guard try visit(letter) else { break }
         }
         try atEnd()
-        try broker.giveBackAll(on: channel)
+        if count > 0 { try broker.giveBackAll(on: channel) }
+        return count
+    }
+
+    /// The next message; a queue that is not there has none.
+    private static func next(_ queue: String, _ session: AMQPJobs.Session) throws(AMQPError) -> AMQPDelivery? {
+        do throws(AMQPError) {
+            return try session.broker.get(queue, on: AMQPJobs.Session.channel)
+        } catch  where error.code == .notFound {
+            try session.broker.open(AMQPJobs.Session.channel)
+            return nil
+        }
+    }
+
+    /// After looking: until the broker counts what it was given back, so that whoever asks next is told the truth. Not for long: somebody else
+    /// may have taken some.
+    private static func awaitLength(_ least: Int, of queue: String, _ session: AMQPJobs.Session) throws(AMQPError) {
+        for _ in 0..<50 {
+            if try length(queue, session) >= least { return }
+            usleep(2000)
+        }
     }
 
     func deadLetters(
@@ -95,7 +119,7 @@ extension RabbitMQQueueStore {
                 // The newest are the last: everything is gone through, and what is wanted kept.
                 var newest: [DeadLetter] = []
                 var (copies, bytes): (Set<String>, Int) = ([], 0)
-                try Self.each(names, key, options, limit: Self.maximumDeadLetters, session) { letter throws(AMQPError) in
+                let count = try Self.each(names, key, options, limit: Self.maximumDeadLetters, session) { letter throws(AMQPError) in
                     if let copy = letter.copy, !copies.insert(copy).inserted { return true }
                     newest.append(DeadLetter(queue: key, stored: letter.stored, failedAt: letter.failedAt))
                     bytes += letter.stored.message.cost
@@ -104,6 +128,7 @@ extension RabbitMQQueueStore {
                     }
                     return true
                 }
+                try Self.awaitLength(count, of: names.dead, session)
                 all += newest.reversed()
             }
             return all.enumerated().sorted { ($0.element.failedAt, -$0.offset) > ($1.element.failedAt, -$1.offset) }.map(\.element)
