@@ -202,7 +202,7 @@ def test_bare_command_is_up(tmp_path):
 def test_ps_lists_every_child_as_table_and_json(up):
     table = up.cli("ps").stdout.splitlines()
     assert table[0].split() == ["NAME", "PID", "STATE", "READY", "RESTARTS", "UPTIME", "CPU", "RSS", "LAST-EXIT"]
-    assert [line.split()[0] for line in table[1:] if line] == ["iii-http", "iii-exec"]
+    assert [line.split()[0] for line in table[1:] if line and "disabled" not in line] == ["iii-http", "iii-exec"]
     rows = up.rows()
     assert rows["iii-http"]["listen"] == f"127.0.0.1:{up.http_port}"
     assert all(os.path.exists(f"/proc/{row['pid']}") and row["ready"] for row in rows.values())

@@ -192,7 +192,10 @@ def test_while_redis_is_away_callers_hear_it_and_outcomes_are_kept(tmp_path, ser
         wire.answer(call)
         server.start()
         wait_for(lambda: not wire.result_of(wire.invoke(name, 3, action={"type": "enqueue", "queue": "fast"}), timeout=20).get("error"), "it takes again", timeout=30)
-        assert 3 in taken(wire)
+        # The first one may come again: the server had not written down that it was taken.
+        seen = taken(wire)
+        while 3 not in seen:
+            seen += taken(wire)
         wait_for(lambda: stats(wire, "fast")["depth"] == 0, "what ran meanwhile is done", timeout=30)
         assert "redis_unreachable" in it.output()
 

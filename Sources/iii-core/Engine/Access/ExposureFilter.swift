@@ -1,6 +1,6 @@
 import IIIProtocol
 
-/// One element of `rbac.expose_functions` (docs/reference/access.md#expose_functions). Everything it names must hold.
+/// One element of `rbac.expose_functions` (docs/reference/access.md#what-is-exposed). Everything it names must hold.
 package struct ExposureFilter: Sendable, Equatable {
     private enum Wanted: Sendable, Equatable {
         case value(JSONValue)

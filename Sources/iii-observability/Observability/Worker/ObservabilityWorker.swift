@@ -49,14 +49,15 @@ public final class ObservabilityWorker: CoreWorker {
         for warning in configuration.values.values.warnings {
             context.logger.warning(.configurationSuspicious, "configuration: \(warning)")
         }
+        // The core sends as soon as it knows this worker.
+        intake.want(self.configuration.wanted)
+        context.link.onTelemetry = { [intake] in intake.receive($0) }
     }
 
     // MARK: Life
 
     public func start(on loop: isolated WorkerLoop) async throws {
-        intake.want(configuration.wanted)
         observe()
-        context.link.onTelemetry = { [intake] in intake.receive($0) }
         sweep = context.schedule(every: .seconds(configuration.sweepSeconds)) { [stores, questions] in
             questions.async { stores.expire(now: UInt64(WallClock.nanoseconds())) }
         }

@@ -119,12 +119,13 @@ final class RedisQueueStore: QueueStore {
 
     /// Calls a script; all of them do no harm twice.
     func run(
-        _ script: RedisScript, _ words: [String], _ bytes: [[UInt8]] = [], completion: @escaping (Result<RedisValue, RedisError>) -> Void
+        _ script: RedisScript, _ words: [String], _ bytes: [[UInt8]] = [], isRepeatable: Bool = true,
+        completion: @escaping (Result<RedisValue, RedisError>) -> Void
     ) {
         guard let redis else { return completion(.failure(RedisError(.notSent, "the store is not open"))) }
         let head = [settings.prefix, process] + words
         redis.run(
-            script, keys: [], arguments: head.map { Array($0.utf8) } + bytes, isRepeatable: true, completion: completion)
+            script, keys: [], arguments: head.map { Array($0.utf8) } + bytes, isRepeatable: isRepeatable, completion: completion)
     }
 
     private func fed(_ queue: QueueKey) {
@@ -248,7 +249,8 @@ final class RedisQueueStore: QueueStore {
         let name = RedisRecord.name(queue)
         let words = [name, "\(limit)", token, "\(settings.lease)", "\(Self.maximumClaimBytes)"] + skipping.map(RedisRecord.word)
         let began = now
-        run(RedisQueueScripts.claim, words) { [self] result in
+        // Never sent twice: what the first had claimed under this token nobody would know of.
+        run(RedisQueueScripts.claim, words, isRepeatable: false) { [self] result in
             guard case .success(let value) = result, let parts = value.array, parts.count == 3, let found = parts[2].array else {
                 completion([])
                 return takeBack(queue, token)
