@@ -45,7 +45,16 @@ public final class WorkerLink: @unchecked Sendable {
     package var onOtherCall: ((FunctionID, IncomingCall) -> Void)?
 
     /// Takes the telemetry frames that the engine passes on, prefix included; the bytes are valid during the call only. For `iii-observability`.
-    package var onTelemetry: ((UnsafeRawBufferPointer) -> Void)?
+    package var onTelemetry: ((UnsafeRawBufferPointer) -> Void)? {
+        didSet {
+            guard let onTelemetry else { return }
+            let frames = earlyTelemetry
+            earlyTelemetry = []
+            for frame in frames { frame.withUnsafeBytes(onTelemetry) }
+        }
+    }
+    /// What the core sent before this worker's configuration had come, and with it `onTelemetry`. At most 1 MiB; then the newest are left out.
+    private var earlyTelemetry: [[UInt8]] = []
 
     private var connection: LinkConnection?
     /// Counts connections: answers to calls of an earlier one are not sent on a later one.
@@ -361,8 +370,16 @@ public final class WorkerLink: @unchecked Sendable {
         connection?.sendText(message)
     }
 
+    private func telemetryReceived(_ bytes: UnsafeRawBufferPointer) {
+        if let onTelemetry { return onTelemetry(bytes) }
+        guard earlyTelemetry.reduce(bytes.count, { $0 + $1.count }) <= 1 << 20 else {
+            return logger.debug("telemetry that came before anybody here could take it was left out", metadata: ["bytes": "\(bytes.count)"])
+        }
+        earlyTelemetry.append(Array(bytes))
+    }
+
     func messageReceived(_ bytes: UnsafeRawBufferPointer, isText: Bool) {
-        if !isText, let onTelemetry { return onTelemetry(bytes) }
+        if !isText { return telemetryReceived(bytes) }
         guard let envelope = Envelope.scan(bytes) else {
             return logger.warning(.messageUndecodable, "an undecodable message from the engine was ignored")
         }
