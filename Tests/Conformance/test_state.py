@@ -24,13 +24,6 @@ def core():
 
 
 @pytest.fixture
-def wire(core):
-    it = core.connect()
-    yield it
-    it.close()
-
-
-@pytest.fixture
 def scope():
     """A scope of the test's own."""
     return f"s-{uuid.uuid4()}"

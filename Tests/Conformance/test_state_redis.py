@@ -10,7 +10,7 @@ from wire import fleet
 globals().update({
     name: it for name, it in vars(test_state).items() if name.startswith("test_") and {"core", "wire"} & set(inspect.signature(it).parameters)
 })
-wire, scope = test_state.wire, test_state.scope
+scope = test_state.scope
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ import signal
 import socket
 import threading
 import time
-import uuid
 
 import pytest
 from processes import entries_of, save
@@ -24,31 +23,6 @@ def core():
     with fleet(workers=[entry(port)]) as it:
         it.stream_port = port
         yield it
-
-
-@pytest.fixture
-def wire(core):
-    it = core.connect()
-    yield it
-    it.close()
-
-
-@pytest.fixture
-def stream():
-    return f"st-{uuid.uuid4()}"
-
-
-@pytest.fixture
-def client(core):
-    opened = []
-
-    def open_client(**options) -> Client:
-        opened.append(Client(core.stream_port, **options))
-        return opened[-1]
-
-    yield open_client
-    for it in opened:
-        it.close()
 
 
 # Functions

@@ -11,7 +11,6 @@ import socket
 import struct
 import threading
 import time
-import uuid
 
 import pytest
 from certificates import Authority
@@ -63,18 +62,6 @@ def door(core):
     it = Door(core)
     yield it
     it.wire.close()
-
-
-@pytest.fixture
-def wire(core):
-    it = core.connect()
-    yield it
-    it.close()
-
-
-@pytest.fixture
-def stream():
-    return f"st-{uuid.uuid4()}"
 
 
 # TLS

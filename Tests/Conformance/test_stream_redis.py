@@ -12,7 +12,6 @@ globals().update({
     name: it for name, it in vars(test_stream).items()
     if name.startswith("test_") and {"core", "wire"} & set(inspect.signature(it).parameters) and "guarded" not in inspect.signature(it).parameters
 })
-wire, stream, client = test_stream.wire, test_stream.stream, test_stream.client
 
 
 @pytest.fixture(scope="module")

@@ -23,31 +23,6 @@ def core():
         yield it
 
 
-@pytest.fixture
-def wire(core):
-    it = core.connect()
-    yield it
-    it.close()
-
-
-@pytest.fixture
-def stream():
-    return f"st-{uuid.uuid4()}"
-
-
-@pytest.fixture
-def client(core):
-    opened = []
-
-    def open_client(**options) -> Client:
-        opened.append(Client(core.stream_port, **options))
-        return opened[-1]
-
-    yield open_client
-    for it in opened:
-        it.close()
-
-
 def place(frame: dict) -> dict:
     return {"epoch": frame["epoch"], "seq": frame["seq"]}
 

@@ -8,5 +8,4 @@ import test_stream_returns
 globals().update({
     name: it for name, it in vars(test_stream_returns).items() if name.startswith("test_") and {"core", "wire", "client"} & set(inspect.signature(it).parameters)
 })
-wire, stream, client = test_stream_returns.wire, test_stream_returns.stream, test_stream_returns.client
 core = test_stream_redis.core
